@@ -35,8 +35,7 @@ add_library(csb_options INTERFACE)
 target_include_directories(csb_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(csb_options INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers
   -fstack-protector-strong)
-target_compile_definitions(csb_options INTERFACE CSB_VERSION="${PROJECT_VERSION}"
-  BOOST_ASIO_NO_DEPRECATED BOOST_BEAST_SEPARATE_COMPILATION BOOST_ASIO_SEPARATE_COMPILATION)
+target_compile_definitions(csb_options INTERFACE CSB_VERSION="${PROJECT_VERSION}")
 if(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
   target_compile_definitions(csb_options INTERFACE _FORTIFY_SOURCE=2)
 endif()
@@ -91,3 +90,9 @@ function(csb_test name)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES TIMEOUT ${T_TIMEOUT} LABELS "${T_LABELS}")
 endfunction()
+
+# Asio and Beast are compiled once per build instead of once per file.
+add_library(csb_asio STATIC ${PROJECT_SOURCE_DIR}/cmake/asio/asio.cc)
+target_link_libraries(csb_asio PRIVATE csb_sanitize PUBLIC Boost::headers OpenSSL::SSL Threads::Threads)
+target_compile_definitions(csb_asio PUBLIC BOOST_ASIO_NO_DEPRECATED BOOST_BEAST_SEPARATE_COMPILATION
+  BOOST_ASIO_SEPARATE_COMPILATION)
