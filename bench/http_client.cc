@@ -98,8 +98,8 @@ HttpReply HttpClient::Exchange(std::string_view request) {
 }
 
 HttpReply HttpClient::Get(std::string_view target, std::string_view accept) {
-  return Exchange("GET " + std::string(target) + " HTTP/1.1\r\nHost: localhost\r\nAccept: " + std::string(accept) +
-                  "\r\n\r\n");
+  return Exchange("GET " + std::string(target) +
+                  " HTTP/1.1\r\nHost: localhost\r\nAccept: " + std::string(accept) + "\r\n\r\n");
 }
 
 HttpReply HttpClient::Post(std::string_view target, std::string_view json) {
@@ -116,9 +116,10 @@ HttpReply HttpClient::PostRaw(std::string_view target, uint64_t size) {
   HttpReply reply;
   if (!Connect(&reply.body)) return reply;
   std::vector<char> block(256 << 10, 'x');
-  bool sent = Send("POST " + std::string(target) +
-                   " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nContent-Length: " +
-                   std::to_string(size) + "\r\n\r\n");
+  bool sent =
+      Send("POST " + std::string(target) +
+           " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nContent-Length: " +
+           std::to_string(size) + "\r\n\r\n");
   for (uint64_t done = 0; sent && done < size; done += block.size())
     sent = Send({block.data(), static_cast<size_t>(std::min<uint64_t>(block.size(), size - done))});
   if (!sent) {

@@ -88,7 +88,9 @@ double PssMiB(pid_t pid) {
 double PeakRssMiB(pid_t pid) {
   return FieldKiB(ReadFile("/proc/" + std::to_string(pid) + "/status"), "VmHWM:") / 1024;
 }
-double RssMiB(pid_t pid) { return FieldKiB(ReadFile("/proc/" + std::to_string(pid) + "/status"), "VmRSS:") / 1024; }
+double RssMiB(pid_t pid) {
+  return FieldKiB(ReadFile("/proc/" + std::to_string(pid) + "/status"), "VmRSS:") / 1024;
+}
 void ResetPeakRss(pid_t pid) { std::ofstream("/proc/" + std::to_string(pid) + "/clear_refs") << "5"; }
 
 std::vector<pid_t> Descendants(pid_t pid) {
@@ -115,8 +117,10 @@ std::vector<pid_t> ProcessesWith(std::string_view text) {
   while (const dirent* entry = readdir(dir)) {
     pid_t pid = 0;
     const std::string_view name(entry->d_name);
-    if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc() || pid == getpid()) continue;
-    if (ReadFile("/proc/" + std::string(name) + "/cmdline").find(text) != std::string::npos) found.push_back(pid);
+    if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc() || pid == getpid())
+      continue;
+    if (ReadFile("/proc/" + std::string(name) + "/cmdline").find(text) != std::string::npos)
+      found.push_back(pid);
   }
   closedir(dir);
   return found;

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/service.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <vector>
+
+#include "bench/http_client.h"
+#include "bench/measure.h"
+
+namespace csb::bench {
+namespace {
+
+uint16_t FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0) return 0;
+  getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+}  // namespace
+
+Service::Service(const std::string& binary) {
+  char name[] = "/tmp/clara-sandbox-bench-XXXXXX";
+  if (mkdtemp(name) == nullptr) {
+    perror("mkdtemp");
+    exit(1);
+  }
+  folder_ = name;
+  chmod(name, 0711);  // sandboxes run as users of their own
+  port_ = FreePort();
+  const std::vector<std::string> argv = {binary,
+                                         "serve",
+                                         "--http.host=127.0.0.1",
+                                         "--http.port=" + std::to_string(port_),
+                                         "--http.rate_limit=0",
+                                         "--http.max_connections=2000",
+                                         "--http.max_connections_per_address=2000",
+                                         "--sandbox.max_sandboxes=5000",
+                                         "--sandbox.mode=bubblewrap",
+                                         "--sandbox.data_dir=" + folder_ + "/data",
+                                         "--sandbox.state_dir=" + folder_ + "/state",
+                                         "--sandbox.runtime_dir=" + folder_ + "/run",
+                                         "--log.level=warn"};
+  pid_ = fork();
+  if (pid_ == 0) {
+    std::vector<char*> args;
+    for (const auto& a : argv) args.push_back(const_cast<char*>(a.c_str()));
+    args.push_back(nullptr);
+    const int log = open((folder_ + "/log").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    dup2(log, 2);
+    execv(args[0], args.data());
+    _exit(127);
+  }
+  const double start = NowMs();
+  while (NowMs() - start < 15000) {
+    if (HttpClient(port_).Get("/health").status == 200) return;
+    if (waitpid(pid_, nullptr, WNOHANG) == pid_) break;
+    poll(nullptr, 0, 20);  // there is no event for another process's bind
+  }
+  fprintf(stderr, "clara-sandbox serve did not get healthy; its log:\n");
+  if (FILE* log = fopen((folder_ + "/log").c_str(), "r")) {
+    char line[4096];
+    while (fgets(line, sizeof line, log) != nullptr) fputs(line, stderr);
+    fclose(log);
+  }
+  exit(1);
+}
+
+Service::~Service() {
+  kill(pid_, SIGTERM);
+  waitpid(pid_, nullptr, 0);
+  std::error_code ignored;  // a folder in /tmp that stays is told by the next line
+  std::filesystem::remove_all(folder_, ignored);
+  if (ignored) fprintf(stderr, "left behind: %s (%s)\n", folder_.c_str(), ignored.message().c_str());
+}
+
+}  // namespace csb::bench

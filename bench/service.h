@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// service.h: a host under measurement, with folders of its own; everything is removed at the end.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <string>
+
+namespace csb::bench {
+
+class Service {
+ public:
+  // Starts `binary serve` on a free loopback port and waits until /health answers. Ends the
+  // process with a message if it does not.
+  explicit Service(const std::string& binary);
+  // Destroys the users' sandboxes it was told of, ends the host, removes the folders.
+  ~Service();
+  Service(const Service&) = delete;
+  Service& operator=(const Service&) = delete;
+
+  uint16_t port() const { return port_; }
+  pid_t pid() const { return pid_; }
+  const std::string& folder() const { return folder_; }
+
+ private:
+  std::string folder_;
+  uint16_t port_ = 0;
+  pid_t pid_ = -1;
+};
+
+}  // namespace csb::bench
