@@ -17,6 +17,9 @@
 namespace csb::bench {
 namespace {
 
+// A delimiter, since the code has )" in it.
+constexpr char kPrint[] = R"json({"code":"print(1)"})json";
+
 std::string Format(const char* format, double a, double b = 0) {
   char text[96];
   snprintf(text, sizeof text, format, a, b);
@@ -69,13 +72,12 @@ std::vector<Row> ExecuteWarm(Context& context) {
   bool failed = !Shell(client, "python");
   for (int i = 0; i < 100 / context.scale && !failed; ++i) {
     const double start = NowMs();
-    failed = !Succeeded(client.Post("/sandbox/python/execute", R"({"code":"print(1)"
-  })"));
+    failed = !Succeeded(client.Post("/sandbox/python/execute", kPrint));
     ours.Add(NowMs() - start);
-  limit.Add(SpawnMs({"/usr/bin/python3", "-c", "print(1)"}));
-}
-Destroy(client, "python");
-return {Compare("execute `print(1)`", ours, limit, "python3 -c", "<= 1.5 x", failed)};
+    limit.Add(SpawnMs({"/usr/bin/python3", "-c", "print(1)"}));
+  }
+  Destroy(client, "python");
+  return {Compare("execute `print(1)`", ours, limit, "python3 -c", "<= 1.5 x", failed)};
 }
 
 // bwrap with the namespaces and mounts that a sandbox of ours has, on a folder as workspace.
