@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// selection.h: which backend a user's sandbox goes to, and why not to the others. A pure
+// function of what is configured, what the probes found and where the user's files are.
+//
+//   SelectionInput in{.mode = "auto", .order = {"docker", "bubblewrap"}, .candidates = …};
+//   Selection s = Select(in);
+//   if (s.chosen) Use(in.candidates[*s.chosen]); else return s.error;
+//   for (const Verdict& v : s.verdicts) Print(v.name, v.chosen, v.reason);
+//
+// Rules: a user stays where the files are; a named mode uses just that backend; `auto` takes
+// remote if it is configured and answers, else the first usable one in order. A backend is
+// usable when its probe found it available, its breaker is closed and it can enforce what is
+// required. There is never a silent second choice for a user who has files somewhere.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "clara_sandbox/cpp/result.h"
+
+namespace csb::host {
+
+// What a probe found, as far as choosing needs it.
+struct ProbeResult {
+  bool available = false;
+  std::string reason, hint;  // why not available, what to do
+  std::string version;       // "bubblewrap 0.8.0"
+  std::string isolation;     // one line
+  std::string enforces;      // JSON object as the probe gave it, "{}" if none
+  bool virtual_machine = false;
+  std::vector<std::string> not_enforced;  // names that the probe says it cannot enforce
+};
+
+struct Candidate {
+  std::string name;
+  std::optional<ProbeResult> probe;           // nullopt: no answer yet
+  std::optional<std::string> breaker_reason;  // set while the breaker is open
+};
+
+struct SelectionInput {
+  std::string mode = "auto";  // auto, or a backend's name, or incus-vm
+  std::vector<std::string> order;
+  std::vector<Candidate> candidates;     // the enabled backends
+  std::optional<std::string> pinned;     // the backend that holds the user's files
+  std::optional<std::string> requested;  // by this request
+  std::vector<std::string> required;     // protections that must be enforced: "memory", "disk", …
+};
+
+struct Verdict {
+  std::string name;
+  bool available = false;  // could be used, whether chosen or not
+  bool chosen = false;
+  std::string reason;  // why chosen, or why not; never empty
+  std::string hint;
+};
+
+struct Selection {
+  std::optional<size_t> chosen;   // index into candidates
+  Error error;                    // when nothing was chosen: CSB_E_UNAVAILABLE or CSB_E_CONFLICT
+  std::vector<Verdict> verdicts;  // in the order in which they were considered
+};
+
+Selection Select(const SelectionInput& input);
+
+// The candidates that `input` would consider, best first, whatever their state: whose probes
+// have to be known before Select can answer. A named one that is not enabled is left out.
+std::vector<size_t> Considered(const SelectionInput& input);
+
+// Reads a probe's JSON result (docs/operations.md). Members of wrong types count as absent.
+ProbeResult ParseProbe(std::string_view json);
+
+}  // namespace csb::host
