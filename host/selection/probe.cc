@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What a backend says of itself, read with care: an answer that is no JSON object or has members
+// of wrong types is an answer of a backend that is not available.
+#include "clara_sandbox/cpp/json.h"
+#include "host/selection/selection.h"
+
+namespace csb::host {
+
+ProbeResult ParseProbe(std::string_view text) {
+  ProbeResult probe;
+  probe.enforces = "{}";
+  auto doc = json::ParseObject(text);
+  if (!doc) {
+    probe.reason = "its probe answered with something else than JSON: " + doc.error().message;
+    probe.hint = "this is a fault of the backend's plugin";
+    return probe;
+  }
+  const auto text_of = [&](const char* name) {
+    return std::string(json::GetString(*doc, name).value_or(std::string_view()));
+  };
+  probe.available = json::GetBool(*doc, "available").value_or(false);
+  probe.reason = text_of("reason");
+  probe.hint = text_of("hint");
+  probe.version = text_of("version");
+  probe.isolation = text_of("isolation");
+  if (const auto* details = json::Find(*doc, "details"))
+    probe.virtual_machine = json::GetString(*details, "type") == "vm";
+  if (const auto* enforces = json::Find(*doc, "enforces"); enforces != nullptr && enforces->IsObject()) {
+    probe.enforces = json::ToString(*enforces);
+    for (const auto& member : enforces->GetObject())
+      if (json::GetBool(member.value, "enforced") == false)
+        probe.not_enforced.push_back(member.name.GetString());
+  }
+  return probe;
+}
+
+}  // namespace csb::host
