@@ -20,7 +20,9 @@ inline constexpr size_t kMaxUserId = 256;
 
 // A user id is 1..256 bytes of UTF-8 without NUL and control characters (C0, DEL, C1).
 inline Status CheckUserId(std::string_view id) {
-  const auto bad = [](const char* why) { return Error{CSB_E_INVALID, std::string("user_id: ") + why, "", false}; };
+  const auto bad = [](const char* why) {
+    return Error{CSB_E_INVALID, std::string("user_id: ") + why, "", false};
+  };
   if (id.empty()) return bad("must not be empty");
   if (id.size() > kMaxUserId) return bad("is longer than 256 bytes");
   if (!utf8::Valid(id)) return bad("is not valid UTF-8");
@@ -42,8 +44,10 @@ inline std::string EngineName(std::string_view id) {
   for (char c : id) {
     if (name.size() == 24) break;
     if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) name += c;
-    else if (!name.empty() && name.back() != '-') name += '-';
+    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'))
+      name += c;
+    else if (!name.empty() && name.back() != '-')
+      name += '-';
   }
   if (name.empty()) name = "u";
   if (name.back() != '-') name += '-';

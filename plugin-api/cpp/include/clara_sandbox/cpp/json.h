@@ -34,8 +34,10 @@ inline bool DeeperThan(std::string_view text, size_t limit) {
   for (size_t i = 0; i < text.size(); ++i) {
     const char c = text[i];
     if (in_string) {
-      if (c == '\\') ++i;
-      else if (c == '"') in_string = false;
+      if (c == '\\')
+        ++i;
+      else if (c == '"')
+        in_string = false;
     } else if (c == '"') {
       in_string = true;
     } else if (c == '{' || c == '[') {
@@ -50,7 +52,8 @@ inline bool DeeperThan(std::string_view text, size_t limit) {
 // Any JSON value. Errors are CSB_E_BAD_REQUEST and name the byte offset.
 inline Result<Document> Parse(std::string_view text, size_t max_depth = kMaxDepth) {
   if (DeeperThan(text, max_depth))
-    return Error{CSB_E_BAD_REQUEST, "JSON is nested deeper than " + std::to_string(max_depth) + " levels", "", false};
+    return Error{CSB_E_BAD_REQUEST, "JSON is nested deeper than " + std::to_string(max_depth) + " levels", "",
+                 false};
   Document doc;
   doc.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(text.data(), text.size());
   if (doc.HasParseError())
@@ -104,15 +107,43 @@ inline std::string ToString(const Value& value) {
   return {buffer.GetString(), buffer.GetSize()};
 }
 
-inline void Key(Writer& w, std::string_view s) { w.Key(s.data(), static_cast<rapidjson::SizeType>(s.size())); }
-inline void String(Writer& w, std::string_view s) { w.String(s.data(), static_cast<rapidjson::SizeType>(s.size())); }
-inline void Member(Writer& w, std::string_view key, std::string_view value) { Key(w, key); String(w, value); }
-inline void Member(Writer& w, std::string_view key, const char* value) { Key(w, key); String(w, value); }
-inline void Member(Writer& w, std::string_view key, bool value) { Key(w, key); w.Bool(value); }
-inline void Member(Writer& w, std::string_view key, int64_t value) { Key(w, key); w.Int64(value); }
-inline void Member(Writer& w, std::string_view key, uint64_t value) { Key(w, key); w.Uint64(value); }
-inline void Member(Writer& w, std::string_view key, int value) { Key(w, key); w.Int(value); }
-inline void Member(Writer& w, std::string_view key, unsigned value) { Key(w, key); w.Uint(value); }
-inline void Member(Writer& w, std::string_view key, double value) { Key(w, key); w.Double(value); }
+inline void Key(Writer& w, std::string_view s) {
+  w.Key(s.data(), static_cast<rapidjson::SizeType>(s.size()));
+}
+inline void String(Writer& w, std::string_view s) {
+  w.String(s.data(), static_cast<rapidjson::SizeType>(s.size()));
+}
+inline void Member(Writer& w, std::string_view key, std::string_view value) {
+  Key(w, key);
+  String(w, value);
+}
+inline void Member(Writer& w, std::string_view key, const char* value) {
+  Key(w, key);
+  String(w, value);
+}
+inline void Member(Writer& w, std::string_view key, bool value) {
+  Key(w, key);
+  w.Bool(value);
+}
+inline void Member(Writer& w, std::string_view key, int64_t value) {
+  Key(w, key);
+  w.Int64(value);
+}
+inline void Member(Writer& w, std::string_view key, uint64_t value) {
+  Key(w, key);
+  w.Uint64(value);
+}
+inline void Member(Writer& w, std::string_view key, int value) {
+  Key(w, key);
+  w.Int(value);
+}
+inline void Member(Writer& w, std::string_view key, unsigned value) {
+  Key(w, key);
+  w.Uint(value);
+}
+inline void Member(Writer& w, std::string_view key, double value) {
+  Key(w, key);
+  w.Double(value);
+}
 
 }  // namespace csb::json

@@ -58,26 +58,46 @@ constexpr uint32_t OperationByName(std::string_view name) {
 
 constexpr std::string_view NameOfStatus(csb_status code) {
   switch (code) {
-    case CSB_OK: return "ok";
-    case CSB_E_CANCELLED: return "cancelled";
-    case CSB_E_BAD_REQUEST: return "bad_request";
-    case CSB_E_INVALID: return "invalid";
-    case CSB_E_UNAUTHORIZED: return "unauthorized";
-    case CSB_E_FORBIDDEN: return "forbidden";
-    case CSB_E_NOT_FOUND: return "not_found";
-    case CSB_E_CONFLICT: return "conflict";
-    case CSB_E_TOO_LARGE: return "too_large";
-    case CSB_E_RATE_LIMITED: return "rate_limited";
-    case CSB_E_UNAVAILABLE: return "unavailable";
-    case CSB_E_NO_CAPACITY: return "no_capacity";
-    case CSB_E_DEADLINE: return "deadline";
-    case CSB_E_UNSUPPORTED: return "unsupported";
-    case CSB_E_GONE: return "gone";
-    case CSB_E_NO_SANDBOX: return "no_sandbox";
-    case CSB_E_IO: return "io";
-    case CSB_E_INTERNAL: return "internal";
-    case CSB_E_NO_SPACE: return "no_space";
-    default: return "unknown";
+    case CSB_OK:
+      return "ok";
+    case CSB_E_CANCELLED:
+      return "cancelled";
+    case CSB_E_BAD_REQUEST:
+      return "bad_request";
+    case CSB_E_INVALID:
+      return "invalid";
+    case CSB_E_UNAUTHORIZED:
+      return "unauthorized";
+    case CSB_E_FORBIDDEN:
+      return "forbidden";
+    case CSB_E_NOT_FOUND:
+      return "not_found";
+    case CSB_E_CONFLICT:
+      return "conflict";
+    case CSB_E_TOO_LARGE:
+      return "too_large";
+    case CSB_E_RATE_LIMITED:
+      return "rate_limited";
+    case CSB_E_UNAVAILABLE:
+      return "unavailable";
+    case CSB_E_NO_CAPACITY:
+      return "no_capacity";
+    case CSB_E_DEADLINE:
+      return "deadline";
+    case CSB_E_UNSUPPORTED:
+      return "unsupported";
+    case CSB_E_GONE:
+      return "gone";
+    case CSB_E_NO_SANDBOX:
+      return "no_sandbox";
+    case CSB_E_IO:
+      return "io";
+    case CSB_E_INTERNAL:
+      return "internal";
+    case CSB_E_NO_SPACE:
+      return "no_space";
+    default:
+      return "unknown";
   }
 }
 

@@ -17,7 +17,8 @@ inline int SequenceLength(std::string_view s) {
   if (c < 0x80) return 1;
   int n = 0;
   unsigned char low = 0x80, high = 0xBF;
-  if (c >= 0xC2 && c <= 0xDF) n = 2;
+  if (c >= 0xC2 && c <= 0xDF)
+    n = 2;
   else if (c >= 0xE0 && c <= 0xEF) {
     n = 3;
     if (c == 0xE0) low = 0xA0;
