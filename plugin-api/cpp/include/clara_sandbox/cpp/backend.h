@@ -58,6 +58,7 @@ namespace detail {
 template <typename T>
 class BackendTable {
  public:
+  static Backend& Get(csb_backend* self) { return *reinterpret_cast<Instance*>(self)->backend; }
   static const void* GetInterface(const char* id) noexcept {
     static constexpr csb_op_calls kCalls{sizeof(csb_op_calls), 0, &Input, &Credit, &Cancel, &Close};
     static constexpr csb_backend_v1 kTable{sizeof(csb_backend_v1), 0, &Create, &Destroy, &Submit, &kCalls};
