@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/http/routes.h"
+
+#include <optional>
+
+#include "clara_sandbox/operation.h"
+
+namespace csb::http {
+namespace {
+
+constexpr char kText[] = R"({"type":"string"})";
+constexpr char kPath[] = R"({"type":"string","minLength":1,"maxLength":4096})";
+constexpr char kBool[] = R"({"type":"boolean","default":false})";
+constexpr char kOutput[] =
+    R"({"type":"object","properties":{"head":{"type":"integer","minimum":0},"tail":{"type":"integer","minimum":0}}})";
+constexpr char kEnvironment[] = R"({"type":"object","additionalProperties":{"type":"string"}})";
+#define CSB_TIMEOUT(seconds) R"({"type":"number","exclusiveMinimum":0,"default":)" #seconds "}"
+
+constexpr char kTimeoutDoc[] =
+    "Seconds until everything it started is killed. The service's largest, 300 unless configured, may not be "
+    "exceeded.";
+constexpr char kOutputDoc[] =
+    "Bytes kept of the start and of the end of stdout and of stderr, each; what lies between is counted and "
+    "dropped.";
+
+constexpr Field kCreate[] = {
+    {"image", In::kBody, false, kText, "Image to make the sandbox from, where the backend has images."},
+    {"memory_limit", In::kBody, false, R"({"type":["string","integer"],"examples":["512m"]})",
+     "Memory limit: bytes, or text like `512m`."},
+    {"cpu_limit", In::kBody, false, R"({"type":"number","exclusiveMinimum":0})", "Cores."},
+};
+constexpr Field kExecute[] = {
+    {"code", In::kBody, true, R"({"type":"string","maxLength":8388608})", "Python source."},
+    {"description", In::kBody, false, kText, "What the code is for; kept in logs only."},
+    {"timeout", In::kBody, false, CSB_TIMEOUT(30), kTimeoutDoc},
+    {"stdin", In::kBody, false, kText, "Standard input; without it there is none."},
+    {"args", In::kBody, false, R"({"type":"array","items":{"type":"string"}})", "`sys.argv[1:]`."},
+    {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
+    {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
+    {"output", In::kBody, false, kOutput, kOutputDoc},
+};
+constexpr Field kShell[] = {
+    {"command", In::kBody, true, R"({"type":"string","maxLength":131072})", "Run by `sh -c`."},
+    {"timeout", In::kBody, false, CSB_TIMEOUT(60), kTimeoutDoc},
+    {"stdin", In::kBody, false, kText, "Standard input; without it there is none."},
+    {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
+    {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
+    {"output", In::kBody, false, kOutput, kOutputDoc},
+};
+constexpr Field kPipInstall[] = {
+    {"package", In::kBody, true, kText,
+     "One requirement, like `numpy>=2`, or the path of a wheel in the sandbox."},
+    {"timeout", In::kBody, false, CSB_TIMEOUT(120), kTimeoutDoc},
+};
+constexpr Field kFileList[] = {
+    {"path", In::kQuery, false, R"({"type":"string","default":"/workspace"})", "Folder."},
+    {"limit", In::kQuery, false, R"({"type":"integer","minimum":1})", "Most entries to list."},
+};
+constexpr Field kFileRead[] = {
+    {"path", In::kQuery, true, kPath, "File; a relative path is under `/workspace`."}};
+constexpr Field kFileWrite[] = {
+    {"path", In::kBody, true, kPath, "File; missing parent folders are made."},
+    {"content", In::kBody, true, kText, "What to write."},
+    {"encoding", In::kBody, false, R"({"type":"string","enum":["utf-8","base64"],"default":"utf-8"})",
+     "How `content` stands for bytes."},
+    {"mode", In::kBody, false, R"({"type":"string","pattern":"^[0-7]{3,4}$"})", "Permissions, octal."},
+};
+constexpr Field kFileDelete[] = {
+    {"path", In::kQuery, true, kPath, "File or folder."},
+    {"recursive", In::kQuery, false, kBool, "Delete a folder with all it has."},
+};
+constexpr Field kUnzip[] = {
+    {"path", In::kBody, true, kPath, "Archive: zip, tar, and those compressed by gz, bz2, xz, zst."},
+    {"destination", In::kBody, false, kPath,
+     "Folder to unpack into, made if missing; the archive's own by default."},
+    {"timeout", In::kBody, false, CSB_TIMEOUT(120), kTimeoutDoc},
+};
+constexpr Field kDestroy[] = {{"purge", In::kQuery, false, kBool, "Remove the files too."}};
+
+constexpr Route kRoutes[] = {
+    {"POST", "/sandbox/{user_id}/create", "create", CSB_OP_CREATE, Answer::kResult, Access::kKey, "sandbox",
+     "SandboxInfo", "Make the sandbox",
+     "Makes the user's sandbox, or returns the one that lives. Not needed before "
+     "other calls: they make it on first use. 409 when it lives with other limits.",
+     kCreate},
+    {"POST", "/sandbox/{user_id}/execute", "execute", CSB_OP_EXECUTE, Answer::kExecution, Access::kKey, "run",
+     "Execution", "Run Python", "Runs code in a fresh interpreter.", kExecute},
+    {"POST", "/sandbox/{user_id}/shell", "shell", CSB_OP_SHELL, Answer::kExecution, Access::kKey, "run",
+     "Execution", "Run a shell command", "", kShell},
+    {"POST", "/sandbox/{user_id}/pip/install", "pip_install", CSB_OP_PIP_INSTALL, Answer::kExecution,
+     Access::kKey, "run", "Execution", "Install a Python package",
+     "Into the workspace: it outlives the sandbox.", kPipInstall},
+    {"GET",
+     "/sandbox/{user_id}/pip/list",
+     "pip_list",
+     CSB_OP_PIP_LIST,
+     Answer::kExecution,
+     Access::kKey,
+     "run",
+     "Execution",
+     "List Python packages",
+     "",
+     {}},
+    {"GET", "/sandbox/{user_id}/files", "file_list", CSB_OP_FILE_LIST, Answer::kFileList, Access::kKey,
+     "files", "FileList", "List a folder", "", kFileList},
+    {"GET", "/sandbox/{user_id}/file", "file_read", CSB_OP_FILE_READ, Answer::kFileRead, Access::kKey,
+     "files", "FileContent", "Read a file",
+     "With `Accept: application/octet-stream` the raw bytes, of any size, with Range.", kFileRead},
+    {"POST", "/sandbox/{user_id}/file", "file_write", CSB_OP_FILE_WRITE, Answer::kFileWrite, Access::kKey,
+     "files", "Execution", "Write a file",
+     "Atomic. As JSON, or the raw bytes with another Content-Type and `?path=`.", kFileWrite},
+    {"DELETE", "/sandbox/{user_id}/file", "file_delete", CSB_OP_FILE_DELETE, Answer::kFileDelete,
+     Access::kKey, "files", "Execution", "Delete a file", "", kFileDelete},
+    {"POST", "/sandbox/{user_id}/unzip", "unzip", CSB_OP_UNZIP, Answer::kExecution, Access::kKey, "files",
+     "Execution", "Unpack an archive", "Members that would leave the destination are refused.", kUnzip},
+    {"GET",
+     "/sandbox/{user_id}/status",
+     "status",
+     CSB_OP_STATUS,
+     Answer::kResult,
+     Access::kKey,
+     "sandbox",
+     "SandboxInfo",
+     "Tell about the sandbox",
+     "404 when the user has none; makes none.",
+     {}},
+    {"POST",
+     "/sandbox/{user_id}/stop",
+     "stop",
+     CSB_OP_STOP,
+     Answer::kResult,
+     Access::kKey,
+     "sandbox",
+     "Stopped",
+     "Stop the sandbox",
+     "Ends its processes and keeps its files.",
+     {}},
+    {"POST",
+     "/sandbox/{user_id}/restart",
+     "restart",
+     CSB_OP_RESTART,
+     Answer::kResult,
+     Access::kKey,
+     "sandbox",
+     "SandboxInfo",
+     "Restart the sandbox",
+     "",
+     {}},
+    {"DELETE", "/sandbox/{user_id}/destroy", "destroy", CSB_OP_DESTROY, Answer::kResult, Access::kKey,
+     "sandbox", "Destroyed", "Remove the sandbox", "Its files stay unless `purge` is true.", kDestroy},
+    {"DELETE", "/sandbox/{user_id}", "delete", CSB_OP_DESTROY, Answer::kResult, Access::kKey, "sandbox",
+     "Destroyed", "Remove the sandbox", "The same as `/destroy`.", kDestroy},
+    {"GET",
+     "/health",
+     "health",
+     CSB_OP_HEALTH,
+     Answer::kHealth,
+     Access::kOpen,
+     "service",
+     "Health",
+     "Tell whether the service works",
+     "Needs no key; never waits for a backend. 503 when unhealthy.",
+     {}},
+    {"GET",
+     "/info",
+     "info",
+     CSB_OP_INFO,
+     Answer::kResult,
+     Access::kKey,
+     "service",
+     "Info",
+     "Tell about the service",
+     "",
+     {}},
+    {"GET",
+     "/metrics",
+     "metrics",
+     CSB_OP_METRICS,
+     Answer::kText,
+     Access::kOperator,
+     "service",
+     "",
+     "Metrics as Prometheus text",
+     "Refused to keys that are bound to users.",
+     {}},
+    {"GET",
+     "/openapi.json",
+     "openapi",
+     0,
+     Answer::kOpenApi,
+     Access::kDocument,
+     "service",
+     "",
+     "This description",
+     "",
+     {}},
+    {"GET",
+     "/docs",
+     "docs",
+     0,
+     Answer::kDocs,
+     Access::kDocument,
+     "service",
+     "",
+     "This description as a page",
+     "Browsers may send the key as the password of HTTP Basic.",
+     {}},
+};
+
+// The user id when the path fits the template; "" when the template has none.
+std::optional<std::string_view> Fit(std::string_view path, const std::vector<std::string>& segments) {
+  std::string_view user;
+  size_t i = 0;
+  for (path.remove_prefix(1);; ++i) {
+    const size_t slash = path.find('/');
+    const std::string_view part = path.substr(0, slash);
+    if (i >= segments.size()) return std::nullopt;
+    if (part.front() == '{')
+      user = segments[i];
+    else if (part != segments[i])
+      return std::nullopt;
+    if (slash == std::string_view::npos) break;
+    path.remove_prefix(slash + 1);
+  }
+  if (i + 1 != segments.size()) return std::nullopt;
+  return user;
+}
+
+}  // namespace
+
+std::span<const Route> Routes() { return kRoutes; }
+
+Match FindRoute(std::string_view method, const std::vector<std::string>& segments) {
+  Match match;
+  for (const Route& route : kRoutes) {
+    const auto user = Fit(route.path, segments);
+    if (!user) continue;
+    if (method == route.method || (method == "HEAD" && std::string_view(route.method) == "GET")) {
+      match.route = &route;
+      match.user = std::string(*user);
+      match.allow.clear();
+      return match;
+    }
+    match.allow += std::string(route.method) + ", ";
+    if (std::string_view(route.method) == "GET") match.allow += "HEAD, ";
+  }
+  if (!match.allow.empty()) match.allow += "OPTIONS";
+  return match;
+}
+
+}  // namespace csb::http

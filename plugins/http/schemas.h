@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// schemas.h: the answers' JSON Schemas, as the member `components.schemas` of an OpenAPI document.
+#pragma once
+
+namespace csb::http {
+
+inline constexpr char kSchemas[] = R"json({
+"Error": {"type": "object", "required": ["error", "detail"], "properties": {
+  "error": {"type": "string", "description": "What failed, on what."},
+  "detail": {"type": "string", "description": "The same, and what to do next."},
+  "code": {"type": "string", "examples": ["not_found"]}}},
+"Execution": {"type": "object",
+  "required": ["success", "output", "error", "exit_code", "execution_time"], "properties": {
+  "success": {"type": "boolean", "description": "`exit_code` is 0."},
+  "output": {"type": "string", "description": "stdout"},
+  "error": {"type": ["string", "null"], "description": "stderr or a message; null when there is none."},
+  "exit_code": {"type": "integer"},
+  "execution_time": {"type": "number", "description": "Seconds."},
+  "timed_out": {"type": "boolean"},
+  "oom_killed": {"type": "boolean"},
+  "truncated": {"type": "boolean", "description": "Output was dropped between head and tail."},
+  "stdout_bytes": {"type": "integer", "description": "Bytes written, dropped ones included."},
+  "stderr_bytes": {"type": "integer"}}},
+"ExecutionEvent": {"type": "object", "required": ["event"], "properties": {
+  "event": {"enum": ["stdout", "stderr", "dropped", "progress", "exit", "error"]},
+  "data": {"type": "string", "description": "stdout, stderr: the next piece of text."},
+  "stream": {"enum": ["stdout", "stderr"], "description": "dropped: where."},
+  "bytes": {"type": "integer", "description": "dropped: how many bytes are missing here."},
+  "message": {"type": "string", "description": "progress"}},
+  "description": "One line of a stream. `exit` has the members of Execution (with `output` empty), `error` those of Error."},
+"SandboxInfo": {"type": "object", "required": ["user_id", "status"], "properties": {
+  "user_id": {"type": "string"},
+  "container_id": {"type": ["string", "null"]},
+  "status": {"type": "string", "examples": ["running", "stopped"]},
+  "created_at": {"type": ["string", "null"], "format": "date-time"},
+  "last_used": {"type": ["string", "null"], "format": "date-time"},
+  "execution_count": {"type": "integer"},
+  "memory_usage_mb": {"type": ["number", "null"]},
+  "cpu_percent": {"type": ["number", "null"]},
+  "backend": {"type": "string"},
+  "limits": {"type": "object"},
+  "enforced": {"type": "object", "description": "What is really enforced, read back from the sandbox.",
+    "additionalProperties": {"type": "object", "properties": {
+      "enforced": {"type": "boolean"}, "value": {"type": "string"}, "by": {"type": "string"}}}}}},
+"Stopped": {"type": "object", "required": ["status"], "properties": {"status": {"enum": ["stopped", "not_found"]}}},
+"Destroyed": {"type": "object", "required": ["status"], "properties": {
+  "status": {"enum": ["deleted", "not_found"]}, "files_preserved": {"type": "boolean"}}},
+"FileContent": {"type": "object", "required": ["path", "content", "encoding", "size"], "properties": {
+  "path": {"type": "string"},
+  "content": {"type": "string"},
+  "encoding": {"enum": ["utf-8", "base64"], "description": "base64 where the file is not UTF-8."},
+  "size": {"type": "integer"}}},
+"FileList": {"allOf": [{"$ref": "#/components/schemas/Execution"}, {"type": "object", "properties": {
+  "path": {"type": "string"},
+  "entries": {"type": "array", "items": {"type": "object", "required": ["name", "type"], "properties": {
+    "name": {"type": "string"},
+    "type": {"enum": ["file", "dir", "link", "fifo", "socket", "char", "block"]},
+    "size": {"type": "integer"}, "mode": {"type": "string"}, "mtime": {"type": "string"},
+    "target": {"type": "string"}}}}}}]},
+"Health": {"type": "object", "required": ["status"], "properties": {
+  "status": {"enum": ["healthy", "unhealthy"]}, "docker": {"type": "boolean"}, "version": {"type": "string"},
+  "backends": {"type": "object", "additionalProperties": {"type": "object", "properties": {
+    "available": {"type": "boolean"}, "reason": {"type": "string"}}}}}},
+"Info": {"type": "object", "properties": {
+  "version": {"type": "string"}, "available": {"type": "boolean"}, "docker_version": {"type": ["string", "null"]},
+  "active_sandboxes": {"type": "integer"}, "max_sandboxes": {"type": "integer"}, "host_info": {"type": "object"}}}
+})json";
+
+}  // namespace csb::http
