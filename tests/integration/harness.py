@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the integration tests share: a host of their own with folders of its own, and a REST client.
+
+    with Service() as service:
+        answer = service.post("alice", "shell", command="id")
+        assert answer["success"], answer
+
+The programs under test are those of CSB_BINARY_DIR (a build folder). A test that needs an engine calls
+need("bubblewrap"): it is skipped where the engine cannot run, unless CSB_MUST_RUN names it.
+"""
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+import urllib.parse
+
+BUILD = pathlib.Path(os.environ.get("CSB_BINARY_DIR", "build/dev")).resolve()
+BINARY = BUILD / "bin" / "clara-sandbox"
+
+
+def must_run(name):
+    return name in os.environ.get("CSB_MUST_RUN", "").replace(" ", "").split(",")
+
+
+def need(name):
+    """Skips the test where the engine cannot serve; fails instead where CSB_MUST_RUN names it."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = subprocess.run([BINARY, "explain", "--json", *folders(folder)], capture_output=True, text=True, timeout=60)
+    available = False
+    with contextlib.suppress(ValueError, KeyError):
+        for candidate in json.loads(found.stdout)["candidates"]:
+            available |= candidate["name"] == name and candidate["available"]
+    if available:
+        return
+    message = f"{name} cannot run here: {found.stdout}{found.stderr}"
+    if must_run(name):
+        raise AssertionError(message)
+    raise unittest.SkipTest(message)
+
+
+def folders(root):
+    return [f"--sandbox.data_dir={root}/data", f"--sandbox.state_dir={root}/state", f"--sandbox.runtime_dir={root}/run"]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Service:
+    """`clara-sandbox serve` on a free port. Leaving the context destroys every sandbox and ends the host."""
+
+    def __init__(self, *options, env=None, root=None, mode="bubblewrap"):
+        self.own_root = root is None
+        self.root = root or tempfile.mkdtemp(prefix="csb-test-")
+        os.chmod(self.root, 0o711)
+        self.port = free_port()
+        self.options = [f"--http.port={self.port}", "--http.rate_limit=0", "--sandbox.max_sandboxes=200",
+                        f"--sandbox.mode={mode}", *folders(self.root), *options]
+        self.env = {**os.environ, **(env or {})}
+        self.users = set()
+        self.process = None
+
+    def start(self):
+        self.log = open(os.path.join(self.root, "log"), "ab")
+        self.process = subprocess.Popen([BINARY, "serve", *self.options], env=self.env, stdin=subprocess.DEVNULL,
+                                        stdout=self.log, stderr=self.log)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            try:
+                if self.request("GET", "/health")[0] == 200:
+                    return self
+            except OSError:
+                pass
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise AssertionError("serve did not get healthy:\n" + self.log_text())
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.process is None:
+            return None
+        self.process.send_signal(sig)
+        code = self.process.wait(timeout=60)
+        self.process = None
+        self.log.close()
+        return code
+
+    def log_text(self):
+        return pathlib.Path(self.root, "log").read_text(errors="replace")
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *exc):
+        try:
+            if self.process is not None and self.process.poll() is None:
+                for user in self.users:
+                    with contextlib.suppress(OSError, http.client.HTTPException):
+                        self.request("DELETE", f"/sandbox/{self.quote(user)}?purge=true")
+            self.stop()
+        finally:
+            if self.own_root:
+                shutil.rmtree(self.root, ignore_errors=True)
+
+    @staticmethod
+    def quote(user):
+        return urllib.parse.quote(user, safe="")
+
+    def connection(self, timeout=120):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def request(self, method, path, body=None, headers=None, timeout=120):
+        """(status, headers, bytes)"""
+        connection = self.connection(timeout)
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.getheaders()), answer.read()
+        finally:
+            connection.close()
+
+    def call(self, method, user, path, body=None, timeout=120):
+        """(status, decoded JSON)"""
+        self.users.add(user)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        text = None if body is None else json.dumps(body)
+        status, _, data = self.request(method, f"/sandbox/{self.quote(user)}{path}", text, headers, timeout)
+        return status, json.loads(data)
+
+    def post(self, user, what, **fields):
+        """The answer of an operation that has to be answered with 200."""
+        status, answer = self.call("POST", user, "/" + what, fields)
+        if status != 200:
+            raise AssertionError(f"{what} for {user}: HTTP {status} {answer}\n{self.log_text()[-4000:]}")
+        return answer
+
+    def rss_kib(self):
+        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1])
+        raise AssertionError("no VmRSS")

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits hold, say what they did, and leave the next call working."""
+import threading
+import time
+import unittest
+
+import harness
+
+# Children that try to survive: double-forked, in a session of their own, deaf to SIGTERM, stopped. 50 of each.
+SURVIVORS = r"""
+import os, signal, sys, time
+def stay(how):
+    if os.fork() == 0:
+        if how == "setsid": os.setsid()
+        if how == "double":
+            if os.fork(): os._exit(0)
+        if how == "deaf":
+            for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(s, signal.SIG_IGN)
+        if how == "stopped": os.kill(os.getpid(), signal.SIGSTOP)
+        while True: time.sleep(1000)
+for how in ("double", "setsid", "deaf", "stopped"):
+    for _ in range(50): stay(how)
+print("ready", flush=True)
+time.sleep(1000)
+"""
+
+COUNT = "import os\nn=0\nfor p in os.listdir('/proc'):\n  if p.isdigit():\n    try:\n      n += b'MARK' in open(f'/proc/{p}/cmdline','rb').read() or open(f'/proc/{p}/comm').read().strip()=='python3'\n    except OSError: pass\nprint(n)"
+
+
+class Limits(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        harness.need("bubblewrap")
+        cls.service = harness.Service("--bubblewrap.memory=256m", "--bubblewrap.pids=512", "--bubblewrap.disk=64m",
+                                      "--bubblewrap.cpu=1.0")
+        cls.service.start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.service.__exit__()
+
+    def test_deadline_kills_every_descendant_and_nothing_else(self):
+        self.service.post("kill", "shell", command="true")
+        untouched = {}
+
+        def other():
+            untouched.update(self.service.post("kill", "shell", command="sleep 6; echo untouched", timeout=30))
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        started = time.monotonic()
+        answer = self.service.post("kill", "execute", code=SURVIVORS, timeout=3)
+        took = time.monotonic() - started
+        self.assertTrue(answer["timed_out"], answer)
+        self.assertIn("Execution timed out", answer["error"])
+        self.assertIn("ready", answer["output"], "partial output is kept")
+        # Sent only when all are gone: the deadline, 100 ms for the kill, and room for a loaded machine.
+        self.assertLess(took, 3 + 1.0)
+        left = self.service.post("kill", "execute", code=COUNT)
+        self.assertEqual(left["output"].strip(), "1", "only the counting interpreter itself is left")
+        thread.join()
+        self.assertEqual(untouched.get("output"), "untouched\n", untouched)
+
+    def test_fork_bomb_ends_and_the_next_call_works(self):
+        answer = self.service.post("bomb", "shell", command=":(){ :|:& };:; sleep 100", timeout=2)
+        self.assertFalse(answer["success"])
+        self.assertEqual(self.service.post("bomb", "shell", command="echo fine")["output"], "fine\n")
+
+    def test_memory(self):
+        answer = self.service.post("memory", "execute", code="b = bytearray(1 << 30)\nprint('survived')", timeout=60)
+        self.assertFalse(answer["success"], answer)
+        # Either the kernel kills the program or Python is told that there is no more.
+        self.assertTrue(answer["oom_killed"] or "MemoryError" in answer["error"], answer)
+        if answer["oom_killed"]:
+            self.assertIn("OOM killed", answer["error"])
+        self.assertEqual(self.service.post("memory", "shell", command="echo fine")["output"], "fine\n")
+
+    def test_disk(self):
+        status, info = self.service.call("POST", "disk", "/create", {})
+        self.assertEqual(status, 200, info)
+        answer = self.service.post("disk", "shell", command="head -c 200000000 /dev/zero > big; stat -c %s big", timeout=60)
+        if info["enforced"]["disk"]["enforced"]:
+            self.assertLess(int(answer["output"].split()[0]), 70_000_000, answer)
+        self.service.post("disk", "shell", command="rm -f big")
+        self.assertEqual(self.service.post("disk", "shell", command="echo fine > x; cat x")["output"], "fine\n")
+
+    def test_two_floods_leave_the_host_flat(self):
+        self.service.post("flood", "shell", command="true")
+        before = self.service.rss_kib()
+        answers = []
+        command = "head -c 300000000 /dev/zero | tr '\\0' 'x'; echo END"
+        threads = [threading.Thread(target=lambda: answers.append(
+            self.service.post("flood", "shell", command=command, timeout=120))) for _ in range(2)]
+        peak = before
+        for t in threads:
+            t.start()
+        while any(t.is_alive() for t in threads):
+            peak = max(peak, self.service.rss_kib())
+            time.sleep(0.05)
+        for answer in answers:
+            self.assertTrue(answer["success"], str(answer)[:300])
+            self.assertTrue(answer["truncated"])
+            self.assertEqual(answer["stdout_bytes"], 300_000_004)
+            self.assertTrue(answer["output"].startswith("xxx") and answer["output"].endswith("END\n"), "head and tail")
+            self.assertIn("dropped", answer["output"])
+        self.assertEqual(len(answers), 2)
+        self.assertLess(peak - before, 64 << 10, "KiB that the host grew by")
+
+    def test_enforced_is_read_back(self):
+        status, info = self.service.call("POST", "truth", "/create", {})
+        self.assertEqual(status, 200, info)
+        for name in ("memory", "cpu", "pids", "disk", "network", "seccomp", "userns", "no_new_privs"):
+            self.assertIn(name, info["enforced"])
+            self.assertIn("by", info["enforced"][name])
+        inside = self.service.post("truth", "shell", command="grep -E 'Seccomp:|NoNewPrivs|CapEff' /proc/self/status")
+        self.assertIn("Seccomp:\t2", inside["output"])
+        self.assertIn("NoNewPrivs:\t1", inside["output"])
+        self.assertIn("CapEff:\t0000000000000000", inside["output"])
+
+    def test_other_limits_on_a_live_sandbox_conflict(self):
+        self.assertEqual(self.service.call("POST", "again", "/create", {"memory_limit": "128m"})[0], 200)
+        status, answer = self.service.call("POST", "again", "/create", {"memory_limit": "200m"})
+        self.assertEqual(status, 409, answer)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a host leaves behind, the next one adopts or removes; hosts side by side share sandboxes."""
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+import unittest
+
+import harness
+
+
+def processes_with(text):
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as f:
+                if text.encode() in f.read() and int(pid) != os.getpid():
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+class Recovery(unittest.TestCase):
+    def setUp(self):
+        harness.need("bubblewrap")
+        self.root = tempfile.mkdtemp(prefix="csb-test-")
+        self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
+
+    def service(self, *options):
+        return harness.Service(*options, root=self.root)
+
+    def test_a_killed_host_leaves_a_sandbox_that_the_next_one_adopts(self):
+        first = self.service().start()
+        first.post("alice", "shell", command="echo kept > file; hostname > /tmp/mark; date +%s%N > /tmp/boot")
+        boot = first.post("alice", "shell", command="cat /tmp/boot")["output"]
+        first.stop(signal.SIGKILL)
+        with self.service() as second:
+            answer = second.post("alice", "shell", command="cat file /tmp/boot")
+            self.assertEqual(answer["output"], "kept\n" + boot, "the same sandbox, its /tmp too")
+
+    def test_a_killed_host_with_dead_sandbox_leaves_files_only(self):
+        first = self.service().start()
+        first.post("bob", "shell", command="echo kept > file")
+        first.stop(signal.SIGKILL)
+        for pid in processes_with(self.root):
+            os.kill(pid, signal.SIGKILL)
+        with self.service() as second:
+            self.assertEqual(second.post("bob", "shell", command="cat file")["output"], "kept\n")
+
+    def test_stop_keeps_files_and_purge_removes_them(self):
+        with self.service() as service:
+            service.post("carol", "shell", command="echo kept > file")
+            self.assertEqual(service.call("POST", "carol", "/stop")[1], {"status": "stopped"})
+            self.assertEqual(processes_with(self.root + "/run") and [
+                p for p in processes_with(self.root + "/run") if p != service.process.pid], [])
+            self.assertEqual(service.post("carol", "shell", command="cat file")["output"], "kept\n")
+            self.assertEqual(service.call("DELETE", "carol", "/destroy")[1]["files_preserved"], True)
+            self.assertEqual(service.post("carol", "shell", command="cat file")["output"], "kept\n")
+            service.call("DELETE", "carol", "?purge=true")
+            self.assertEqual(service.post("carol", "shell", command="cat file 2>&1; true")["output"],
+                             "cat: file: No such file or directory\n")
+
+    def test_run_beside_serve_reaches_the_same_sandbox(self):
+        with self.service() as service:
+            service.post("dave", "shell", command="echo from-serve > file")
+            beside = subprocess.run([harness.BINARY, "run", "--user", "dave", *harness.folders(self.root), "--", "cat", "file"],
+                                    capture_output=True, text=True, timeout=60)
+            self.assertEqual((beside.returncode, beside.stdout), (0, "from-serve\n"), beside.stderr)
+            self.assertEqual(service.post("dave", "shell", command="cat file")["output"], "from-serve\n")
+
+    def test_an_init_that_is_killed_is_said_and_replaced(self):
+        with self.service() as service:
+            service.post("erin", "shell", command="echo kept > file")
+            failed = {}
+
+            def long():
+                failed["answer"] = service.call("POST", "erin", "/shell", {"command": "sleep 60"})
+
+            thread = threading.Thread(target=long)
+            thread.start()
+            time.sleep(0.5)
+            for pid in processes_with(self.root + "/run"):
+                if pid != service.process.pid:
+                    os.kill(pid, signal.SIGKILL)
+            thread.join(timeout=30)
+            self.assertFalse(thread.is_alive(), "a request on a dead sandbox ends")
+            status, answer = failed["answer"]
+            self.assertGreaterEqual(status, 500, answer)
+            self.assertEqual(service.post("erin", "shell", command="cat file")["output"], "kept\n")
+
+    def test_graceful_shutdown_lets_the_running_end_and_cancels_the_rest(self):
+        service = self.service("--sandbox.shutdown_grace=3").start()
+        service.post("frank", "shell", command="true")
+        answers = {}
+
+        def call(name, command):
+            answers[name] = service.call("POST", "frank", "/shell", {"command": command})
+
+        threads = [threading.Thread(target=call, args=a) for a in (("short", "sleep 1.5; echo done"), ("long", "sleep 60"))]
+        for t in threads:
+            t.start()
+        time.sleep(0.5)
+        started = time.monotonic()
+        code = service.stop(signal.SIGTERM)
+        took = time.monotonic() - started
+        for t in threads:
+            t.join(timeout=10)
+        self.assertEqual(code, 0)
+        self.assertLess(took, 8)
+        self.assertEqual(answers["short"][0], 200, answers)
+        self.assertEqual(answers["short"][1]["output"], "done\n")
+        self.assertNotEqual(answers["long"][1].get("success"), True, answers)
+        with self.service() as again:  # cleans up
+            again.users.add("frank")
+
+
+if __name__ == "__main__":
+    unittest.main()
