@@ -11,6 +11,7 @@
 namespace csb::agent {
 namespace {
 
+constexpr const char* kForeign = "not a zip, tar, gz, bz2, xz or zst archive, or a damaged one";
 constexpr size_t kBlock = 256 << 10;
 
 std::string Text(const char* bytes) { return bytes == nullptr ? "" : bytes; }
@@ -34,7 +35,8 @@ Member::Type TypeOf(archive_entry* entry) {
 
 void ArchiveReader::Free::operator()(archive* a) const { archive_read_free(a); }
 
-ArchiveReader::ArchiveReader(int fd) : fd_(fd), archive_(archive_read_new()) {}
+ArchiveReader::ArchiveReader(int fd, Formats formats)
+    : fd_(fd), formats_(formats), archive_(archive_read_new()) {}
 ArchiveReader::~ArchiveReader() = default;
 
 Error ArchiveReader::Fault(const char* doing) const {
@@ -49,11 +51,12 @@ Status ArchiveReader::Open() {
   // Named one by one: "all" drags in decoders that nobody asked for, some run outside programs.
   if (archive_read_support_filter_gzip(a) != ARCHIVE_OK ||
       archive_read_support_filter_bzip2(a) != ARCHIVE_OK || archive_read_support_filter_xz(a) != ARCHIVE_OK ||
-      archive_read_support_filter_zstd(a) != ARCHIVE_OK ||
-      archive_read_support_format_zip_seekable(a) != ARCHIVE_OK ||
-      archive_read_support_format_tar(a) != ARCHIVE_OK || archive_read_support_format_raw(a) != ARCHIVE_OK)
+      archive_read_support_filter_zstd(a) != ARCHIVE_OK || archive_read_support_format_raw(a) != ARCHIVE_OK)
     return Fault("cannot set up the archive reader");
-  if (archive_read_open_fd(a, fd_, kBlock) != ARCHIVE_OK) return Fault("cannot read the archive");
+  if (formats_ == Formats::kAll && (archive_read_support_format_zip_seekable(a) != ARCHIVE_OK ||
+                                    archive_read_support_format_tar(a) != ARCHIVE_OK))
+    return Fault("cannot set up the archive reader");
+  if (archive_read_open_fd(a, fd_, kBlock) != ARCHIVE_OK) return Fault(kForeign);
   return {};
 }
 
@@ -69,7 +72,7 @@ Result<std::optional<Member>> ArchiveReader::Next() {
   Member member;
   member.raw = archive_format(a) == ARCHIVE_FORMAT_RAW;
   if (member.raw && archive_filter_count(a) < 2)  // "none" counts as one
-    return Error{CSB_E_INVALID, "not a zip, tar, gz, bz2, xz or zst archive", "", false};
+    return Error{CSB_E_INVALID, kForeign, "", false};
   member.type = TypeOf(entry);
   member.name = Text(archive_entry_pathname(entry));
   member.target = Text(member.type == Member::Type::kHardlink ? archive_entry_hardlink(entry)

@@ -41,7 +41,9 @@ struct Member {
 
 class ArchiveReader {
  public:
-  explicit ArchiveReader(int fd);
+  // kSingleFile takes what a filter unpacks as one file, whatever it looks like.
+  enum class Formats { kAll, kSingleFile };
+  explicit ArchiveReader(int fd, Formats formats = Formats::kAll);
   ~ArchiveReader();
   ArchiveReader(const ArchiveReader&) = delete;
 
@@ -59,6 +61,7 @@ class ArchiveReader {
     void operator()(archive* a) const;
   };
   int fd_;
+  Formats formats_;
   std::unique_ptr<archive, Free> archive_;
 };
 

@@ -28,6 +28,13 @@ int OpenBeneath(int root, const char* path) {
   }
 }
 
+// openat2 would take a ".." that stays beneath; both ways shall agree.
+bool IsClean(std::string_view path) {
+  if (path.empty()) return true;
+  const std::string bounded = "/" + std::string(path) + "/";
+  return bounded.find("//") == std::string::npos && bounded.find("/../") == std::string::npos;
+}
+
 Error NotReached(int err, const std::string& path) {
   if (err == ELOOP || err == ENOTDIR || err == EXDEV)
     return {CSB_E_INVALID, ForMessage(path) + ": a link or a file stands where a folder is needed", "",
@@ -46,13 +53,13 @@ ConfinedDir::ConfinedDir(Fd root, Confinement how) : root_(std::move(root)), ope
 }
 
 int ConfinedDir::Open(const std::string& path) const {
+  if (!IsClean(path)) return -EXDEV;
   if (openat2_) return OpenBeneath(root_.get(), path.empty() ? "." : path.c_str());
   Fd at(openat(root_.get(), ".", kFolderFlags));
   if (!at) return -errno;
   for (size_t begin = 0; begin < path.size();) {
     const size_t end = std::min(path.find('/', begin), path.size());
     const std::string part = path.substr(begin, end - begin);
-    if (part.empty() || part == "..") return -EXDEV;
     Fd next(openat(at.get(), part.c_str(), kFolderFlags));
     if (!next) return -errno;
     at = std::move(next);
@@ -77,7 +84,6 @@ Result<Fd> ConfinedDir::MakeFolder(const std::string& path, uint64_t* made) cons
   for (size_t begin = 0; begin < path.size();) {
     const size_t end = std::min(path.find('/', begin), path.size());
     const std::string part = path.substr(begin, end - begin);
-    if (part.empty() || part == "..") return NotReached(EXDEV, path);
     if (mkdirat(at.get(), part.c_str(), 0755) == 0) {
       if (made != nullptr) ++*made;
     } else if (errno != EEXIST) {

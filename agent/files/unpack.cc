@@ -50,6 +50,12 @@ Status Unpacker::CountBytes(int64_t from, int64_t to) {
   return {};
 }
 
+Status Unpacker::CountEntries() const {
+  // Folders made on the way count: one member can bring as many as `depth`.
+  if (members_ + folders_ > limits_.entries) return TooLarge(std::to_string(limits_.entries) + " entries");
+  return {};
+}
+
 Status Unpacker::Drain(ArchiveReader& reader) {
   int64_t end = 0;
   return reader.Data([&](std::string_view bytes, int64_t offset) -> Status {
@@ -72,7 +78,7 @@ Status Unpacker::Run(ArchiveReader& reader, const std::string& raw_name) {
     if (!*next) return {};
     Member& member = **next;
     ++members_;
-    if (members_ + folders_ > limits_.entries) return TooLarge(std::to_string(limits_.entries) + " entries");
+    if (auto counted = CountEntries(); !counted) return counted;
     if (member.encrypted)
       return Error{CSB_E_INVALID, EscapeName(member.name) + " is encrypted, and unzip takes no password",
                    "unpack it by a command that is given the password", false};
@@ -86,6 +92,7 @@ Status Unpacker::Run(ArchiveReader& reader, const std::string& raw_name) {
     } else {
       put = Put(reader, member, *name);
     }
+    if (put) put = CountEntries();
     if (put) continue;
     if (put.error().code != CSB_E_INVALID) return put;
     Refuse(member, put.error().message);

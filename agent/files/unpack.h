@@ -52,6 +52,7 @@ class Unpacker {
   uint64_t files() const { return files_; }
   uint64_t links() const { return links_; }
   uint64_t folders() const { return folders_; }
+  uint64_t members() const { return members_; }
   uint64_t bytes() const { return bytes_; }
 
  private:
@@ -65,6 +66,7 @@ class Unpacker {
   Status PutSymlink(const Member& member, const std::string& name);
   Status PutHardlink(const Member& member, const std::string& name);
   Status Drain(ArchiveReader& reader);
+  Status CountEntries() const;
   Status CountBytes(int64_t from, int64_t to);
   Result<Place> PlaceOf(const std::string& name);
   Status MakeRoom(const Place& place, const std::string& name);

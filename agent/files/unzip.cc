@@ -62,12 +62,20 @@ bool EndsWith(std::string_view text, std::string_view suffix) {
   return text.size() > suffix.size() && text.substr(text.size() - suffix.size()) == suffix;
 }
 
+constexpr std::array<std::string_view, 4> kFilterSuffixes = {".gz", ".bz2", ".xz", ".zst"};
+
 // "notes.txt.gz" -> "notes.txt"
 std::string NameWithoutSuffix(const std::string& path) {
   const std::string name(LastName(path));
-  for (const std::string_view suffix : {".gz", ".bz2", ".xz", ".zst"})
+  for (const std::string_view suffix : kFilterSuffixes)
     if (EndsWith(name, suffix)) return name.substr(0, name.size() - suffix.size());
   return name + ".unpacked";
+}
+
+// By its name, "a.gz" but not "a.tar.gz".
+bool IsSingleFile(const std::string& path) {
+  const std::string name = NameWithoutSuffix(path);
+  return !EndsWith(name, ".unpacked") && !EndsWith(name, ".tar");
 }
 
 // What the user is told: as a command's end.
@@ -110,9 +118,11 @@ class Work {
     dir.emplace(std::move(root), how_);
     unpacker.emplace(*dir, request_.limits);
 
-    ArchiveReader reader(archive->get());
-    Status done = reader.Open();
-    if (done) done = unpacker->Run(reader, NameWithoutSuffix(request_.path));
+    Status done = Read(archive->get(), ArchiveReader::Formats::kAll, *unpacker);
+    // A file of zeros, compressed, looks like a tar that ends at once.
+    if (done && unpacker->members() == 0 && IsSingleFile(request_.path) &&
+        lseek(archive->get(), 0, SEEK_SET) == 0)
+      done = Read(archive->get(), ArchiveReader::Formats::kSingleFile, *unpacker);
     if (done && !unpacker->refused().empty())
       done = Error{CSB_E_INVALID,
                    std::to_string(unpacker->refused().total()) + " members refused, nothing was unpacked",
@@ -136,6 +146,11 @@ class Work {
   }
 
  private:
+  Status Read(int fd, ArchiveReader::Formats formats, Unpacker& unpacker) const {
+    ArchiveReader reader(fd, formats);
+    if (auto opened = reader.Open(); !opened) return opened;
+    return unpacker.Run(reader, NameWithoutSuffix(request_.path));
+  }
   static Result<Report> Ended(const Error& error, const NameLog& refused) {
     if (!IsArchivesFault(error)) return error;
     return Failed(error, refused);
