@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// clara-sandbox-launch: from the host's request to a running bwrap, as a checklist. The process that
+// becomes bwrap is detached from the host: own session, no descriptor but the four of request.h, and
+// adopted by init once this program has ended, so that the sandbox lives on when the host does not.
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <string>
+#include <vector>
+
+#include "plugins/bubblewrap/launch/request.h"
+#include "plugins/bubblewrap/launch/steps.h"
+
+namespace launch = csb::bwrap::launch;
+
+namespace {
+
+[[noreturn]] void ExecBwrap(const launch::Request& request, unsigned agent) {
+  if (setsid() < 0) launch::Fail("setsid");
+  launch::SetLimits(request);
+  if (agent != 0) launch::BecomeUid(agent);
+  std::vector<std::string> args = request.All("arg");
+  std::vector<char*> argv;
+  for (std::string& arg : args) argv.push_back(arg.data());
+  argv.push_back(nullptr);
+  char* environment[] = {nullptr};
+  execve(argv[0], argv.data(), environment);
+  launch::Fail("exec " + args[0]);
+}
+
+}  // namespace
+
+int main() {
+  // Whatever the host's caller left open must not reach the sandbox.
+  syscall(SYS_close_range, launch::kUsernsFd, ~0U, 0);
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (int signal = 1; signal < 32; ++signal) ::signal(signal, SIG_DFL);
+
+  const launch::Request request = launch::Request::Read(launch::kRequestFd);
+  close(launch::kRequestFd);
+  if (!request.Has("arg")) launch::FailPlain("the request names no command");
+  const unsigned agent = request.Number("agent_uid"), user = request.Number("user_uid");
+
+  launch::JoinCgroups(request);
+  if (agent != 0) {
+    launch::StageMounts(request);
+    const int userns = launch::MakeUserNamespace(agent, user);
+    if (userns != launch::kUsernsFd) {
+      if (dup2(userns, launch::kUsernsFd) < 0) launch::Fail("dup2");
+      close(userns);
+    } else {
+      fcntl(userns, F_SETFD, 0);
+    }
+  }
+
+  const pid_t child = fork();
+  if (child < 0) launch::Fail("fork");
+  if (child == 0) ExecBwrap(request, agent);
+  const std::string report = "monitor " + std::to_string(child) + "\n";
+  if (write(launch::kReportFd, report.data(), report.size()) < 0) {
+    kill(child, SIGKILL);
+    return 1;
+  }
+  return 0;
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/bubblewrap/launcher.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+
+#include "clara_sandbox/cpp/json.h"
+#include "clara_sandbox/cpp/utf8.h"
+#include "plugins/bubblewrap/launch/request.h"
+#include "plugins/bubblewrap/process.h"
+#include "plugins/common/errno_error.h"
+
+namespace csb::bwrap {
+namespace {
+
+constexpr int kAboveShared = 10;  // so that dup2 to the shared numbers never hits a source
+
+class RequestText {
+ public:
+  void Add(const char* key, const std::string& value) {
+    text_.append(key).append("=").append(value).push_back('\0');
+  }
+  void Add(const char* key, uint64_t value) { Add(key, std::to_string(value)); }
+  const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+std::string BuildRequest(const LaunchSpec& spec) {
+  RequestText request;
+  for (const std::string& file : spec.cgroup_procs) request.Add("cgroup", file);
+  if (spec.uids) {
+    request.Add("agent_uid", spec.uids->agent);
+    request.Add("user_uid", spec.uids->user);
+    request.Add("agent", spec.agent);
+    request.Add("control", spec.control);
+    request.Add("etc", spec.etc);
+    request.Add("workspace", spec.workspace);
+    if (!spec.image.empty()) request.Add("image", spec.image);
+  }
+  for (const RlimitSpec& limit : spec.rlimits)
+    request.Add("rlimit", std::to_string(limit.resource) + ":" + std::to_string(limit.soft) + ":" +
+                              std::to_string(limit.hard));
+  for (const std::string& arg : spec.command) request.Add("arg", arg);
+  return request.text();
+}
+
+Result<UniqueFd> High(int fd) {
+  UniqueFd low(fd);
+  UniqueFd high(fcntl(fd, F_DUPFD_CLOEXEC, kAboveShared));
+  if (!high) return ErrnoError("fcntl(F_DUPFD_CLOEXEC)");
+  return high;
+}
+
+Result<UniqueFd> MemoryFile(const char* name, const std::string& content) {
+  UniqueFd fd(memfd_create(name, MFD_CLOEXEC));
+  if (!fd) return ErrnoError("memfd_create", name);
+  if (write(fd.get(), content.data(), content.size()) != static_cast<ssize_t>(content.size()))
+    return ErrnoError("write", name);
+  if (lseek(fd.get(), 0, SEEK_SET) != 0) return ErrnoError("lseek", name);
+  return High(fd.release());
+}
+
+struct Pipe {
+  UniqueFd read, write;
+};
+Result<Pipe> MakePipe() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoError("pipe2");
+  Pipe pipe;
+  pipe.read.reset(ends[0]);
+  auto high = High(ends[1]);
+  if (!high) return high.error();
+  pipe.write = *std::move(high);
+  fcntl(pipe.read.get(), F_SETFL, O_NONBLOCK);
+  return pipe;
+}
+
+Result<pid_t> Spawn(const std::string& program, int request, int report, int seccomp, int complaints) {
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_addopen(&actions, 1, "/dev/null", O_WRONLY, 0);
+  posix_spawn_file_actions_adddup2(&actions, complaints, 2);
+  posix_spawn_file_actions_adddup2(&actions, request, launch::kRequestFd);
+  posix_spawn_file_actions_adddup2(&actions, report, launch::kReportFd);
+  posix_spawn_file_actions_adddup2(&actions, seccomp, launch::kSeccompFd);
+  std::string name = program;
+  char* argv[] = {name.data(), nullptr};
+  char* environment[] = {nullptr};
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv, environment);
+  posix_spawn_file_actions_destroy(&actions);
+  if (error != 0) {
+    Error out = ErrnoError("start", program, error);
+    out.hint = "set bubblewrap.launcher to the path of clara-sandbox-launch";
+    return out;
+  }
+  return pid;
+}
+
+// Everything until the other side has closed, which it has soon: bwrap writes before it mounts.
+Result<std::string> ReadReport(int fd, std::chrono::milliseconds timeout) {
+  const auto end = std::chrono::steady_clock::now() + timeout;
+  std::string text;
+  char buffer[4096];
+  while (text.size() < (64 << 10)) {
+    const ssize_t n = read(fd, buffer, sizeof buffer);
+    if (n == 0) return text;
+    if (n > 0) {
+      text.append(buffer, static_cast<size_t>(n));
+      continue;
+    }
+    if (errno == EINTR) continue;
+    if (errno != EAGAIN) return ErrnoError("read", "the launcher's report");
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now());
+    pollfd wait{fd, POLLIN, 0};
+    if (left.count() <= 0 || poll(&wait, 1, static_cast<int>(left.count())) == 0)
+      return Error{CSB_E_UNAVAILABLE,
+                   "the sandbox did not start within " + std::to_string(timeout.count()) + " ms",
+                   "the machine may be overloaded; try again", true};
+  }
+  return Error{CSB_E_INTERNAL, "the launcher's report is too long", "", false};
+}
+
+void Reap(pid_t pid, bool kill_first) {
+  if (kill_first) kill(pid, SIGKILL);
+  while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+Error Explain(std::string what, const std::string& complaints) {
+  if (!what.empty() && what.front() == '!') what.erase(0, 1);
+  while (!what.empty() && what.back() == '\n') what.pop_back();
+  Error error{CSB_E_UNAVAILABLE, "could not start the sandbox: " + what, "", false};
+  if (!complaints.empty()) error.message += (what.empty() ? "" : "; ") + complaints;
+  const auto says = [&](const char* text) { return error.message.find(text) != std::string::npos; };
+  if (says("Creating new namespace failed") || says("setting up uid map") || says("No permissions to create"))
+    error.hint =
+        "this system forbids user namespaces: load the AppArmor profile (script/run installs it), or set "
+        "kernel.unprivileged_userns_clone=1 and user.max_user_namespaces above 0";
+  else if (says("Can't mount proc"))
+    error.hint =
+        "a container that masks /proc can't nest sandboxes: run it with an unmasked /proc "
+        "(docker: --security-opt systempaths=unconfined)";
+  else if (says("loop"))
+    error.hint =
+        "no loop devices here: set bubblewrap.disk=unlimited and allow it, or give the host "
+        "/dev/loop-control";
+  return error;
+}
+
+Status ParseReport(const std::string& report, Launched* out) {
+  const size_t line = report.find('\n');
+  if (report.compare(0, 8, "monitor ") != 0 || line == std::string::npos)
+    return Explain(utf8::Clean(report), "");
+  out->monitor = static_cast<pid_t>(strtol(report.c_str() + 8, nullptr, 10));
+  const size_t complaint = report.find("\n!");
+  if (complaint != std::string::npos) return Explain(utf8::Clean(report.substr(complaint + 2)), "");
+  const auto info = json::ParseObject(std::string_view(report).substr(line + 1));
+  if (info) out->init = static_cast<pid_t>(json::GetInt(*info, "child-pid").value_or(0));
+  if (out->monitor <= 1 || out->init <= 1) return Explain("", "");
+  return {};
+}
+
+}  // namespace
+
+std::string ReadComplaints(int fd) {
+  char buffer[2048];
+  const ssize_t n = read(fd, buffer, sizeof buffer);
+  if (n <= 0) return {};
+  std::string text = utf8::Clean({buffer, static_cast<size_t>(n)});
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20) c = ' ';
+  return text;
+}
+
+Result<Launched> Launch(const LaunchSpec& spec) {
+  auto request = MemoryFile("request", BuildRequest(spec));
+  if (!request) return request.error();
+  auto seccomp = MemoryFile("seccomp", spec.seccomp);
+  if (!seccomp) return seccomp.error();
+  auto report = MakePipe();
+  if (!report) return report.error();
+  auto complaints = MakePipe();
+  if (!complaints) return complaints.error();
+
+  auto helper =
+      Spawn(spec.program, request->get(), report->write.get(), seccomp->get(), complaints->write.get());
+  report->write.reset();
+  complaints->write.reset();
+  if (!helper) return helper.error();
+  auto text = ReadReport(report->read.get(), spec.timeout);
+  Reap(*helper, !text);
+
+  Launched out;
+  out.complaints = std::move(complaints->read);
+  if (!text) return text.error();
+  if (Status s = ParseReport(*text, &out); !s) {
+    // bwrap may still be writing why; its end closes the pipe.
+    pollfd wait{out.complaints.get(), POLLIN, 0};
+    poll(&wait, 1, 1000);
+    Error error = s.error();
+    return Explain(error.message.substr(error.message.find(": ") + 2), ReadComplaints(out.complaints.get()));
+  }
+  if (auto fd = Pidfd::Open(out.monitor)) out.monitor_fd = *std::move(fd);
+  if (auto fd = Pidfd::Open(out.init)) out.init_fd = *std::move(fd);
+  // The pid could have been reused only if bwrap had ended; then the pidfd is of no child of it.
+  if (!out.monitor_fd || !out.init_fd || ParentOf(out.init) != out.monitor) {
+    pollfd wait{out.complaints.get(), POLLIN, 0};
+    poll(&wait, 1, 1000);
+    return Explain("it ended at once", ReadComplaints(out.complaints.get()));
+  }
+  return out;
+}
+
+}  // namespace csb::bwrap

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The real bwrap with the real launcher, a shell in place of the agent.
+#include "plugins/bubblewrap/launcher.h"
+
+#include <gmock/gmock.h>
+#include <poll.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "plugins/bubblewrap/cgroup.h"
+#include "plugins/bubblewrap/etc_folder.h"
+#include "plugins/bubblewrap/launch/request.h"
+#include "plugins/bubblewrap/mounts.h"
+#include "plugins/bubblewrap/process.h"
+#include "plugins/bubblewrap/seccomp_filter.h"
+#include "plugins/bubblewrap/small_file.h"
+#include "plugins/bubblewrap/testing.h"
+#include "plugins/bubblewrap/workspace_disk.h"
+
+namespace csb::bwrap {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+const std::string& Seccomp() {
+  static const std::string program = *BuildSeccompFilter();
+  return program;
+}
+
+class Launching : public ::testing::Test {
+ protected:
+  // Runs a shell command as user code of the sandbox and returns what it wrote to stderr.
+  std::string Inside(const std::string& script) {
+    LaunchSpec spec = Spec(script);
+    auto launched = Launch(spec);
+    if (!launched) return "LAUNCH FAILED: " + launched.error().message;
+    EXPECT_TRUE(WaitEnd(launched->monitor_fd, std::chrono::seconds(20)));
+    return ReadComplaints(launched->complaints.get());
+  }
+
+  LaunchSpec Spec(const std::string& script) {
+    LaunchSpec spec;
+    spec.program = LibFolder() + "/clara-sandbox-launch";
+    spec.seccomp = Seccomp();
+    spec.uids = pair_;
+    spec.agent = "/usr/bin/true";
+    spec.control = folder_ / "ctl";
+    spec.workspace = folder_ / "workspace";
+    spec.image = image_;
+    spec.cgroup_procs = cgroup_procs_;
+    spec.rlimits = {{RLIMIT_CORE, 0, 0}, {RLIMIT_NPROC, 64, 64}};
+    EXPECT_TRUE(MakeFolders(spec.control, 0711));
+    if (!Exists(spec.workspace)) {
+      EXPECT_TRUE(MakeFolders(spec.workspace, 0700));
+      EXPECT_EQ(chown(spec.workspace.c_str(), pair_.user, pair_.user), 0);
+    }
+    auto etc = MakeEtcFolder(folder_ / "etc", {});
+    EXPECT_TRUE(etc);
+    spec.etc = etc->folder;
+    SandboxView view;
+    view.bwrap = "/usr/bin/bwrap";
+    view.agent = launch::kStagedAgent;
+    view.control = launch::kStagedControl;
+    view.etc = launch::kStagedEtc;
+    view.workspace = launch::kStagedWorkspace;
+    view.separate_uids = true;
+    view.tmp_bytes = 4 << 20;
+    view.etc_binds = etc->binds;
+    spec.command = BwrapCommand(view);
+    spec.command.erase(std::find(spec.command.begin(), spec.command.end(), "--") + 1, spec.command.end());
+    for (const char* word :
+         {"/usr/bin/setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "--bounding-set=-all",
+          "--inh-caps=-all", "--ambient-caps=-all", "/bin/sh", "-c"})
+      spec.command.push_back(word);
+    spec.command.push_back("cd /workspace; exec 1>&2; " + script);
+    return spec;
+  }
+
+  TemporaryFolder folder_;
+  UidPair pair_{1'899'990'000, 1'899'990'001};
+  std::string image_;
+  std::vector<std::string> cgroup_procs_;
+};
+
+TEST_F(Launching, RunsAsAnOwnUidWithNothing) {
+  CSB_NEED_ROOT();
+  const std::string out =
+      Inside("id -u; hostname; pwd; grep -E 'Cap(Eff|Prm|Bnd|Amb)|NoNewPrivs|Seccomp:' /proc/self/status");
+  EXPECT_THAT(out, HasSubstr("1000 sandbox /workspace"));
+  EXPECT_THAT(out, HasSubstr("CapEff: 0000000000000000"));
+  EXPECT_THAT(out, HasSubstr("NoNewPrivs: 1"));
+  EXPECT_THAT(out, HasSubstr("Seccomp: 2"));
+}
+
+TEST_F(Launching, FilesOfTheUserBelongToItsOwnHostUid) {
+  CSB_NEED_ROOT();
+  EXPECT_EQ(Inside("echo hi > file"), "");
+  struct stat info {};
+  ASSERT_EQ(stat((folder_ / "workspace/file").c_str(), &info), 0);
+  EXPECT_EQ(info.st_uid, pair_.user);
+}
+
+TEST_F(Launching, SeesNothingOfTheHost) {
+  CSB_NEED_ROOT();
+  EXPECT_THAT(Inside("echo $(ls -A /)"), ::testing::AllOf(Not(HasSubstr("home")), Not(HasSubstr("root"))));
+  EXPECT_EQ(Inside("echo $(ls -A /var /run /home /root /sys 2>/dev/null)"), "/run: clara /var: tmp");
+  EXPECT_THAT(Inside("cat /etc/shadow /etc/machine-id; ls /etc"), Not(HasSubstr("root:$")));
+  EXPECT_EQ(Inside("env | grep -v -E '^(PWD|OLDPWD|_|SHLVL)='"), "");
+  EXPECT_EQ(Inside("echo $(ls /sys/class/net /proc/sys/net/ipv4/conf 2>/dev/null | sort -u)"),
+            "/proc/sys/net/ipv4/conf: all default lo");
+}
+
+TEST_F(Launching, SystemFoldersCantBeWritten) {
+  CSB_NEED_ROOT();
+  EXPECT_EQ(Inside("for f in / /usr /etc /dev /run/clara /var /proc/sys/kernel; do "
+                   "if touch $f/x 2>/dev/null; then echo wrote $f; fi; done"),
+            "");
+  EXPECT_EQ(Inside("touch /tmp/x /dev/shm/x /var/tmp/y && echo fine"), "fine");
+}
+
+TEST_F(Launching, TemporaryFilesAreBounded) {
+  CSB_NEED_ROOT();
+  EXPECT_THAT(Inside("head -c 8M /dev/zero > /tmp/big"), HasSubstr("No space left"));
+  EXPECT_THAT(Inside("head -c 8M /dev/zero > /dev/shm/big"), HasSubstr("No space left"));
+}
+
+TEST_F(Launching, AnImageBoundsTheWorkspace) {
+  CSB_NEED_ROOT();
+  if (const std::string why = ImagesPossible(); !why.empty()) GTEST_SKIP() << why;
+  image_ = folder_ / "workspace.ext4";
+  ASSERT_TRUE(ImageTemplates(folder_ / "templates").Make(image_, 16 << 20));
+  EXPECT_EQ(Inside("ls -A; echo kept > note; stat -c %a,%u ."), "700,1000");
+  EXPECT_THAT(Inside("cat note; head -c 32M /dev/zero > big"),
+              ::testing::AllOf(HasSubstr("kept"), HasSubstr("No space left")));
+  EXPECT_EQ(Inside("rm big; head -c 1M /dev/zero > small && echo room"), "room");
+}
+
+TEST_F(Launching, AnImageIsNeverMountedTwice) {
+  CSB_NEED_ROOT();
+  if (const std::string why = ImagesPossible(); !why.empty()) GTEST_SKIP() << why;
+  image_ = folder_ / "workspace.ext4";
+  ASSERT_TRUE(ImageTemplates(folder_ / "templates").Make(image_, 16 << 20));
+  auto first = Launch(Spec("sleep 0.4; echo first >> log"));
+  ASSERT_TRUE(first) << first.error().message;
+  // Waits for the first one's loop device, then sees what it wrote.
+  EXPECT_EQ(Inside("cat log"), "first");
+}
+
+TEST_F(Launching, JoinsItsGroupsBeforeAnythingRuns) {
+  CSB_NEED_ROOT();
+  const CgroupParent parent = FindCgroupParent(ReadCgroupView());
+  if (!parent.missing.empty()) GTEST_SKIP() << parent.missing;
+  auto group = Cgroup::Make(parent, "csb-launcher-test", {.memory = 64 << 20, .cpu = 0.5, .pids = 20});
+  ASSERT_TRUE(group) << group.error().message;
+  EXPECT_EQ(group->Read().memory_limit, uint64_t{64 << 20});
+  EXPECT_EQ(group->Read().cpu_limit, 0.5);
+  EXPECT_EQ(group->Read().pids_limit, 20 + kReservedPids);
+  cgroup_procs_ = group->ProcsFiles();
+  EXPECT_THAT(Inside("/usr/bin/python3 -c \"bytearray(200 << 20)\"; echo status $?"),
+              HasSubstr("status 137"));
+  const auto oom = ReadSmallFile(group->OomFile());
+  ASSERT_TRUE(oom);
+  EXPECT_GE(ParseKeyed(*oom, "oom_kill").value_or(0), 1u);
+  EXPECT_TRUE(group->Remove());
+}
+
+TEST_F(Launching, SaysWhatBwrapSays) {
+  CSB_NEED_ROOT();
+  LaunchSpec spec = Spec("true");
+  spec.command.insert(spec.command.begin() + 1, {"--ro-bind", "/does/not/exist", "/x"});
+  const auto launched = Launch(spec);
+  // The failure comes either at once or with the end of the monitor; both must name the path.
+  if (launched) {
+    EXPECT_TRUE(WaitEnd(launched->monitor_fd, std::chrono::seconds(5)));
+    EXPECT_THAT(ReadComplaints(launched->complaints.get()), HasSubstr("/does/not/exist"));
+  } else {
+    EXPECT_THAT(launched.error().message, HasSubstr("/does/not/exist"));
+  }
+}
+
+TEST_F(Launching, AMissingLauncherIsNamed) {
+  LaunchSpec spec;
+  spec.program = "/nonexistent/clara-sandbox-launch";
+  const auto launched = Launch(spec);
+  ASSERT_FALSE(launched);
+  EXPECT_THAT(launched.error().message, HasSubstr("/nonexistent/clara-sandbox-launch"));
+  EXPECT_THAT(launched.error().hint, HasSubstr("bubblewrap.launcher"));
+}
+
+}  // namespace
+}  // namespace csb::bwrap

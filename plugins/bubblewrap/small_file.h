@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// small_file.h: whole files of a few kilobytes: the kernel's in /proc and /sys/fs/cgroup, our own records.
+//
+//   auto text = ReadSmallFile("/proc/self/cgroup");
+//   if (Status s = WriteSmallFile(group + "/pids.max", "64"); !s) return s;
+//
+// Every function blocks; Errors are CSB_E_IO (or what ErrnoError makes of errno) and name call and path.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "clara_sandbox/cpp/result.h"
+
+namespace csb::bwrap {
+
+// At most 64 KiB; CSB_E_NOT_FOUND when there is none. Never follows a link in the last component.
+Result<std::string> ReadSmallFile(const std::string& path);
+// Into an existing file, in one write (kernel interface files).
+Status WriteSmallFile(const std::string& path, std::string_view text);
+// Replaces `path` atomically; `durable`: it outlives a power cut (fsync of file and folder).
+Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t mode, bool durable);
+// Like mkdir -p; folders that are made get `mode`, whatever the umask.
+Status MakeFolders(const std::string& path, mode_t mode);
+bool Exists(const std::string& path);
+
+// Decimal, the whole text but for a line's end; "max" is UINT64_MAX.
+std::optional<uint64_t> ParseCount(std::string_view text);
+// The number behind `key ` on a line of its own (memory.events, cpu.stat, memory.oom_control).
+std::optional<uint64_t> ParseKeyed(std::string_view text, std::string_view key);
+// The rest of the line that starts with "Key:" (/proc/PID/status), trimmed.
+std::string StatusField(std::string_view status, std::string_view key);
+
+}  // namespace csb::bwrap
