@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// server.h: the agent as a whole: its hosts' channels, their streams, the processes below, and the
+// rules of its life: it ends on SIGTERM, on SHUTDOWN, and when no host was connected for the idle
+// timeout; always after every process it started.
+//
+//   Loop loop;
+//   Server server(loop, options);
+//   if (auto started = server.Start(); !started) return Fail(started.error());
+//   loop.Run();
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/base/loop.h"
+#include "agent/channel/channel.h"
+#include "agent/channel/dialer.h"
+#include "agent/channel/stream.h"
+#include "agent/command/command.h"
+#include "agent/command/oom.h"
+#include "agent/process/pool.h"
+
+namespace csb::agent {
+
+struct ServerOptions {
+  std::string control;          // folder of hosts' sockets; empty: none
+  int fd = -1;                  // one socket to serve instead, owned by the server; its end is the agent's
+  int64_t idle_timeout_ns = 0;  // 0: never
+  std::string oom_events;
+  Identity identity;
+  CommandSettings commands;
+};
+
+class Server : public ChannelOwner {
+ public:
+  Server(Loop& loop, const ServerOptions& options);
+  ~Server() override;
+
+  Status Start();
+  // Ends every process, then stops the loop. Idempotent.
+  void Shutdown();
+
+  bool OnOpen(Channel& channel, uint32_t stream, bool input, std::string_view payload) override;
+  void OnShutdown(Channel&) override { Shutdown(); }
+  void OnClosed(Channel& channel) override;
+
+ private:
+  bool StartSignals();
+  void OnSignals();
+  bool Serve(Fd socket, const std::string& name);
+  void OpenStream(Channel& channel, uint32_t id, bool input, const json::Value& request);
+  void Refuse(Channel& channel, uint32_t id, const Error& error);
+  std::string Hello() const;
+  std::string Stats() const;
+  void OnFinished(Stream& stream);
+  void ContinueShutdown();
+
+  Loop& loop_;
+  ServerOptions options_;
+  SupervisorPool pool_;
+  OomCounter oom_;
+  StreamContext context_;
+  std::string boot_id_;
+  int64_t started_ns_ = NowNs();
+  Fd signals_;
+  Watch signal_watch_;
+  std::vector<std::unique_ptr<Channel>> channels_;
+  std::vector<std::unique_ptr<Stream>> streams_;
+  std::unique_ptr<Dialer> dialer_;
+  Timer idle_;
+  Timer give_up_;
+  bool stopping_ = false;
+};
+
+}  // namespace csb::agent

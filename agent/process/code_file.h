@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// code_file.h: the private folder with the code of one execute, made with the user's file system rights and
+// removed with the object.
+//
+//   CodeFile file;
+//   if (int error = file.Create(identity, "__main__.py", code)) return error;
+//   Run(file.path());
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "agent/base/fd.h"
+#include "agent/process/spawn.h"
+
+namespace csb::agent {
+
+// Makes new files the user's for the life of the object (setfsuid(2): no other right changes, so the user
+// cannot signal or trace this process meanwhile).
+class AsUserOnDisk {
+ public:
+  explicit AsUserOnDisk(const Identity& identity);
+  ~AsUserOnDisk();
+  AsUserOnDisk(const AsUserOnDisk&) = delete;
+  AsUserOnDisk& operator=(const AsUserOnDisk&) = delete;
+
+ private:
+  bool separate_;
+};
+
+class CodeFile {
+ public:
+  CodeFile() = default;
+  ~CodeFile() { Remove(); }
+  CodeFile(const CodeFile&) = delete;
+  CodeFile& operator=(const CodeFile&) = delete;
+
+  // 0 or an errno. `identity` must outlive the object.
+  int Create(const Identity& identity, const std::string& name, std::string_view text);
+  // What the code itself put into the folder is the user's and stays.
+  void Remove();
+  const std::string& path() const { return path_; }
+
+ private:
+  const Identity* identity_ = nullptr;
+  std::string folder_;
+  std::string name_;
+  std::string path_;
+  Fd dir_;
+};
+
+}  // namespace csb::agent

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/process/supervisor.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "agent/base/log.h"
+#include "agent/process/code_file.h"
+#include "agent/process/lineage.h"
+#include "agent/process/spec.h"
+
+namespace csb::agent {
+namespace {
+
+constexpr int kSocket = 3;
+constexpr int kSignals = 4;
+// A kill normally goes forward on SIGCHLD alone; this only covers a process that slipped between two sweeps.
+constexpr int kResweepMs = 10;
+
+class Supervisor {
+ public:
+  explicit Supervisor(const Identity& identity) : identity_(identity) {}
+
+  [[noreturn]] void Run() {
+    for (;;) {
+      // poll ignores a negative descriptor.
+      pollfd fds[2] = {{closing_ ? -1 : kSocket, POLLIN, 0}, {kSignals, POLLIN, 0}};
+      const int ready = poll(fds, 2, busy_ && killing_ ? kResweepMs : -1);
+      if (ready < 0 && errno != EINTR) _exit(1);
+      if (ready == 0) sweeper_.Forget();
+      if (fds[0].revents != 0) TakeOrder();
+      if (fds[1].revents != 0) DrainSignals();
+      if (busy_) Advance();
+      if (!busy_ && closing_) _exit(0);
+    }
+  }
+
+ private:
+  void TakeOrder() {
+    static char buffer[kInlineSpec + 64];
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kMaxPassedFds)];
+    iovec io{buffer, sizeof buffer};
+    msghdr message{};
+    message.msg_iov = &io;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    const ssize_t size = recvmsg(kSocket, &message, MSG_CMSG_CLOEXEC);
+    if (size < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    if (size < static_cast<ssize_t>(sizeof(Order))) {  // the agent is gone
+      closing_ = killing_ = true;
+      return;
+    }
+    Fd fds[kMaxPassedFds];
+    size_t count = 0;
+    for (cmsghdr* c = CMSG_FIRSTHDR(&message); c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+      if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+      const size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+      for (size_t i = 0; i < n && count < kMaxPassedFds; ++i) {
+        int fd;
+        std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
+        fds[count++].Reset(fd);
+      }
+    }
+    Order order;
+    std::memcpy(&order, buffer, sizeof order);
+    if (order == Order::kKill) {
+      if (busy_) killing_ = true;
+      return;
+    }
+    std::string_view bytes(buffer + sizeof order, static_cast<size_t>(size) - sizeof order);
+    if (order == Order::kStartFromFile && count > 0)
+      StartFromFile(fds, count);
+    else
+      Start(bytes, fds, count);
+  }
+
+  void StartFromFile(Fd* fds, size_t count) {
+    const Fd file = std::move(fds[count - 1]);
+    struct stat info;
+    void* map = MAP_FAILED;
+    if (fstat(file.get(), &info) == 0 && info.st_size > 0)
+      map = mmap(nullptr, static_cast<size_t>(info.st_size), PROT_READ, MAP_PRIVATE, file.get(), 0);
+    if (map == MAP_FAILED) return Answer({Stage::kSpec, errno, 0});
+    Start({static_cast<const char*>(map), static_cast<size_t>(info.st_size)}, fds, count - 1);
+    munmap(map, static_cast<size_t>(info.st_size));
+  }
+
+  void Start(std::string_view bytes, Fd* fds, size_t count) {
+    auto spec = StartSpec::Parse(bytes);
+    if (!spec || count < (spec->task.empty() ? 3u : 4u)) return Answer({Stage::kSpec, EINVAL, 0});
+    if (!spec->code_name.empty()) {
+      if (const int error = code_.Create(identity_, spec->code_name, spec->code)) {
+        code_.Remove();
+        return Answer({Stage::kCodeFile, error, 0});
+      }
+      spec->argv[spec->code_arg] = code_.path();
+    }
+    ChildStdio stdio{fds[0].get(), fds[1].get(), fds[2].get(), spec->task.empty() ? -1 : fds[3].get()};
+    const SpawnResult child =
+        spec->task.empty() ? SpawnProgram(*spec, identity_, stdio) : SpawnTask(*spec, identity_, stdio);
+    if (child.pid < 0) {
+      code_.Remove();
+      return Answer({child.stage, child.error, 0});
+    }
+    main_ = child.pid;
+    busy_ = true;
+    killing_ = false;
+    report_ = {};
+    sweeper_.Forget();
+  }
+
+  void DrainSignals() {
+    signalfd_siginfo info;
+    while (read(kSignals, &info, sizeof info) > 0) {
+    }
+  }
+
+  // Reaps; kills once that is asked for or the main process has ended; answers when nothing is left.
+  void Advance() {
+    for (;;) {
+      int status;
+      const pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
+      if (pid > 0) {
+        sweeper_.Reaped(pid);
+        if (pid == main_) {
+          report_.wait_status = status;
+          main_ = -1;
+          killing_ = true;
+        }
+        continue;
+      }
+      if (pid < 0 && errno == EINTR) continue;
+      if (pid < 0) {  // ECHILD
+        busy_ = killing_ = false;
+        code_.Remove();
+        return Answer(report_);
+      }
+      break;
+    }
+    if (killing_) sweeper_.Sweep(getpid());
+  }
+
+  void Answer(const Report& report) {
+    if (closing_) return;
+    if (send(kSocket, &report, sizeof report, MSG_NOSIGNAL) < 0 && errno != EPIPE) _exit(1);
+  }
+
+  const Identity& identity_;
+  Sweeper sweeper_;
+  CodeFile code_;
+  Report report_;
+  pid_t main_ = -1;
+  bool busy_ = false;
+  bool killing_ = false;
+  bool closing_ = false;
+};
+
+}  // namespace
+
+void RunSupervisor(Fd socket, const Identity& identity) {
+  prctl(PR_SET_CHILD_SUBREAPER, 1);
+  prctl(PR_SET_DUMPABLE, 0);
+  prctl(PR_SET_NAME, "clara-command");
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  // Signals of the agent's own (SIGTERM) end a supervisor only through its socket, in order.
+  sigset_t all;
+  sigfillset(&all);
+  sigprocmask(SIG_SETMASK, &all, nullptr);
+  const Fd signals(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+  // Above both targets first, or one could overwrite the other.
+  const int high_socket = fcntl(socket.get(), F_DUPFD_CLOEXEC, 10);
+  const int high_signals = fcntl(signals.get(), F_DUPFD_CLOEXEC, 10);
+  if (high_socket < 0 || high_signals < 0 || dup3(high_socket, kSocket, O_CLOEXEC) < 0 ||
+      dup3(high_signals, kSignals, O_CLOEXEC) < 0) {
+    Log("cannot start a supervisor: %s", strerror(errno));
+    _exit(1);
+  }
+  // Whatever else the agent has open (hosts, other commands' pipes) is not for this process.
+  if (syscall(SYS_close_range, kSignals + 1, ~0u, 0) < 0)
+    for (int fd = kSignals + 1; fd < 65536; ++fd) close(fd);
+  static Identity own;
+  own = identity;
+  static Supervisor supervisor(own);
+  supervisor.Run();
+}
+
+}  // namespace csb::agent

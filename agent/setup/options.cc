@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/setup/options.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <optional>
+
+namespace csb::agent {
+namespace {
+
+Error Wrong(const std::string& option, const char* why) {
+  return {CSB_E_INVALID, option + " " + why, "see clara-sandbox-agent --help", false};
+}
+
+std::optional<uint32_t> Number(const std::string& text, uint32_t most) {
+  if (text.empty() || text[0] < '0' || text[0] > '9') return std::nullopt;
+  char* end = nullptr;
+  errno = 0;
+  const unsigned long long value = std::strtoull(text.c_str(), &end, 10);
+  if (errno != 0 || *end != 0 || value > most) return std::nullopt;
+  return static_cast<uint32_t>(value);
+}
+
+Status Apply(Options& options, const std::string& name, const std::string& value,
+             std::optional<uint32_t>& group) {
+  ServerOptions& server = options.server;
+  const auto folder = [&](std::string& target) -> Status {
+    if (value.empty() || value[0] != '/') return Wrong(name, "needs an absolute path");
+    target = value;
+    return {};
+  };
+  if (name == "--control") return folder(server.control);
+  if (name == "--workspace") return folder(server.commands.workspace);
+  if (name == "--tmp") return folder(server.commands.tmp);
+  if (name == "--python") return folder(server.commands.python);
+  if (name == "--oom-events") return folder(server.oom_events);
+  if (name == "--block-routes") {
+    options.block_routes = value;
+    return {};
+  }
+  if (name == "--env") {
+    const size_t equals = value.find('=');
+    if (equals == std::string::npos || equals == 0) return Wrong(name, "needs NAME=VALUE");
+    server.commands.env.push_back(value);
+    return {};
+  }
+  if (name == "--idle-timeout") {
+    char* end = nullptr;
+    const double seconds = std::strtod(value.c_str(), &end);
+    if (value.empty() || *end != 0 || !std::isfinite(seconds) || seconds < 0 || seconds > 1e9)
+      return Wrong(name, "needs a number of seconds, 0 or more");
+    server.idle_timeout_ns = static_cast<int64_t>(seconds * static_cast<double>(kSecond));
+    return {};
+  }
+  // -1 means "unchanged" to setresuid and its kin.
+  const auto number = Number(value, name == "--fd" ? 1u << 20 : UINT32_MAX - 1);
+  if (name == "--fd") {
+    if (!number) return Wrong(name, "needs the number of an open socket");
+    server.fd = static_cast<int>(*number);
+    return {};
+  }
+  if (name == "--user") {
+    if (!number) return Wrong(name, "needs a numeric user id");
+    server.identity.separate = true;
+    server.identity.uid = *number;
+    return {};
+  }
+  if (name == "--group") {
+    if (!number) return Wrong(name, "needs a numeric group id");
+    group = *number;
+    return {};
+  }
+  return Wrong(name, "is not an option");
+}
+
+}  // namespace
+
+Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
+  Options options;
+  std::optional<uint32_t> group;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& name = arguments[i];
+    if (name == "--help")
+      options.help = true;
+    else if (name == "--version")
+      options.version = true;
+    else if (name == "--lo")
+      options.loopback = true;
+    else if (name.rfind("--", 0) != 0)
+      return Wrong("'" + name + "'", "is not an option");
+    else if (i + 1 == arguments.size())
+      return Wrong(name, "needs a value, or is not an option");
+    else if (auto applied = Apply(options, name, arguments[++i], group); !applied)
+      return applied.error();
+  }
+  if (options.help || options.version) return options;
+  ServerOptions& server = options.server;
+  if (server.control.empty() == (server.fd < 0))
+    return Error{CSB_E_INVALID, "exactly one of --control and --fd is needed",
+                 "see clara-sandbox-agent --help", false};
+  if (group && !server.identity.separate) return Wrong("--group", "needs --user");
+  server.identity.gid = group.value_or(server.identity.uid);
+  server.identity.workspace = server.commands.workspace;
+  server.identity.tmp = server.commands.tmp;
+  return options;
+}
+
+}  // namespace csb::agent

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// options.h: the command line of clara-sandbox-agent, written by backends, read once.
+//
+//   auto options = ParseOptions({argv + 1, argv + argc});
+//   if (!options) return Usage(options.error());
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "agent/channel/server.h"
+#include "clara_sandbox/cpp/result.h"
+
+namespace csb::agent {
+
+struct Options {
+  ServerOptions server;
+  bool help = false;
+  bool version = false;
+  bool loopback = false;
+  std::string block_routes;
+};
+
+inline constexpr std::string_view kUsage =
+    "usage: clara-sandbox-agent --control DIR | --fd N [options]\n"
+    "  --control DIR         serve every host whose *.sock is in DIR\n"
+    "  --fd N                serve the one socket N; its end is the agent's end\n"
+    "  --workspace DIR       where commands start and HOME is (/workspace)\n"
+    "  --tmp DIR             temporary folder (/tmp)\n"
+    "  --user UID            run commands as this user id; needs CAP_SETUID, CAP_SETGID, CAP_KILL\n"
+    "  --group GID           and this group id (UID)\n"
+    "  --idle-timeout SEC    end when no host was connected for so long (0: never)\n"
+    "  --env NAME=VALUE      add to the environment of commands; may be repeated\n"
+    "  --python PATH         the interpreter of execute and pip (python3 of the system folders)\n"
+    "  --oom-events FILE     memory.events or memory.oom_control of the sandbox's cgroup\n"
+    "  --lo                  bring the loopback interface up\n"
+    "  --block-routes CIDRS  make these address ranges unreachable (comma separated)\n"
+    "  --version, --help\n";
+
+Result<Options> ParseOptions(const std::vector<std::string>& arguments);
+
+}  // namespace csb::agent
