@@ -35,6 +35,10 @@ add_library(csb_options INTERFACE)
 target_include_directories(csb_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(csb_options INTERFACE -Wall -Wextra -Werror -Wno-missing-field-initializers
   -fstack-protector-strong)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC 12 sees overlaps in std::string's operator+ that are not there (gcc.gnu.org/PR105651).
+  target_compile_options(csb_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
+endif()
 target_compile_definitions(csb_options INTERFACE CSB_VERSION="${PROJECT_VERSION}")
 if(CMAKE_BUILD_TYPE STREQUAL "Release" OR CMAKE_BUILD_TYPE STREQUAL "RelWithDebInfo")
   target_compile_definitions(csb_options INTERFACE _FORTIFY_SOURCE=2)
