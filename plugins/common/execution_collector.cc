@@ -69,11 +69,27 @@ uint64_t BoundedText::dropped() const {
   return dropped_ + (tail_.size() > tail_limit_ ? tail_.size() - tail_limit_ : 0);
 }
 
-std::string BoundedText::Text() const {
+size_t BoundedText::size() const { return head_.size() + std::min(tail_.size(), tail_limit_); }
+
+std::string BoundedText::Text(size_t limit) const {
   std::string_view head = head_, tail = tail_;
   uint64_t missing = dropped();
   if (tail.size() > tail_limit_) tail.remove_prefix(tail.size() - tail_limit_);
-  if (missing == 0) return utf8::Clean(head_ + std::string(tail));
+  std::string whole;
+  if (missing == 0) {
+    whole = head_ + std::string(tail);
+    if (whole.size() <= limit) return utf8::Clean(whole);
+    head = std::string_view(whole).substr(0, limit / 2);
+    tail = std::string_view(whole).substr(head.size());
+  }
+  if (head.size() + tail.size() > limit) {
+    const size_t before = head.size() + tail.size();
+    // What one side does not need is the other's.
+    const size_t head_share = std::max(limit / 2, limit - std::min(limit, tail.size()));
+    head = head.substr(0, head_share);
+    tail.remove_prefix(tail.size() - std::min(tail.size(), limit - head.size()));
+    missing += before - head.size() - tail.size();
+  }
   const size_t end = CutAtEnd(head), start = CutAtStart(tail);
   head.remove_suffix(end);
   tail.remove_prefix(start);
@@ -95,7 +111,7 @@ std::optional<std::string> Execution::error() const {
 }
 
 ExecutionCollector::ExecutionCollector(Limits limits)
-    : stdout_(limits.head, limits.tail), stderr_(limits.head, limits.tail) {}
+    : both_(limits.both), stdout_(limits.head, limits.tail), stderr_(limits.head, limits.tail) {}
 
 void ExecutionCollector::Output(uint32_t stream, std::string_view bytes) {
   if (stream == CSB_STREAM_STDOUT) stdout_.Append(bytes);
@@ -126,8 +142,11 @@ Result<Execution> ExecutionCollector::Finish(std::string_view result) {
   run.stderr_bytes = Count(*doc, "stderr_bytes");
   run.truncated = stdout_.dropped() > 0 || stderr_.dropped() > 0 || Count(*doc, "stdout_dropped") > 0 ||
                   Count(*doc, "stderr_dropped") > 0;
-  run.output = stdout_.Text();
-  run.stderr_text = stderr_.Text();
+  const size_t for_stderr = std::max(both_ / 3, both_ - std::min(both_, stdout_.size()));
+  run.stderr_text = stderr_.Text(std::min(stderr_.size(), for_stderr));
+  const size_t for_stdout = both_ - std::min(stderr_.size(), for_stderr);
+  run.output = stdout_.Text(std::min(stdout_.size(), for_stdout));
+  run.truncated = run.truncated || stderr_.size() > for_stderr || stdout_.size() > for_stdout;
   return run;
 }
 

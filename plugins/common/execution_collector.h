@@ -32,7 +32,11 @@ class BoundedText {
   void Dropped(uint64_t bytes);  // that many are missing here
   uint64_t dropped() const;
   // Valid UTF-8; what is ill-formed becomes U+FFFD, but for characters that the gap cut in two.
-  std::string Text() const;
+  std::string Text() const { return Text(head_limit_ + tail_limit_); }
+  // The same of at most `limit` bytes, half of them from the start, the marker not counted.
+  std::string Text(size_t limit) const;
+  // Bytes kept, before they are made UTF-8.
+  size_t size() const;
 
  private:
   size_t head_limit_, tail_limit_;
@@ -66,6 +70,7 @@ class ExecutionCollector {
  public:
   struct Limits {
     size_t head = 0, tail = 0;  // bytes, for each of stdout and stderr
+    size_t both = SIZE_MAX;     // bytes of the two together; stderr gives way first, down to a third
   };
   explicit ExecutionCollector(Limits limits);
 
@@ -75,10 +80,11 @@ class ExecutionCollector {
   // not a program's result.
   Result<Execution> Finish(std::string_view result);
   // What came so far, for an operation that ends in an error.
-  std::string Stdout() const { return stdout_.Text(); }
-  std::string Stderr() const { return stderr_.Text(); }
+  const BoundedText& standard_output() const { return stdout_; }
+  const BoundedText& standard_error() const { return stderr_; }
 
  private:
+  size_t both_;
   BoundedText stdout_, stderr_;
 };
 

@@ -3,6 +3,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "clara_sandbox/operation.h"
 #include "plugins/common/base64.h"
 
@@ -78,6 +80,25 @@ TEST(ExecutionCollector, KeepsHeadAndTailOfAFlood) {
   auto run = collector.Finish(Result(0));
   EXPECT_EQ(run->output, all.substr(0, 10) + "\n[… " + std::to_string(all.size() - 20) +
                              " bytes dropped …]\n" + all.substr(all.size() - 10));
+}
+
+TEST(ExecutionCollector, ABoundForBothLeavesStderrAThird) {
+  const auto run = [](size_t out, size_t err) {
+    ExecutionCollector collector({.head = 300, .tail = 300, .both = 300});
+    collector.Output(CSB_STREAM_STDOUT, std::string(out, 'o'));
+    collector.Output(CSB_STREAM_STDERR, std::string(err, 'e'));
+    auto done = *collector.Finish(Result(0));
+    const auto count = [](const std::string& s, char c) { return std::count(s.begin(), s.end(), c); };
+    EXPECT_EQ(done.truncated, out + err > 300);
+    // The marker's words have letters of their own: "bytes dropped" has an o and two e.
+    const auto o = count(done.output, 'o'), e = count(done.stderr_text, 'e');
+    return std::pair(done.output.find('[') != std::string::npos ? o - 1 : o,
+                     done.stderr_text.find('[') != std::string::npos ? e - 2 : e);
+  };
+  EXPECT_EQ(run(100, 100), (std::pair<long, long>(100, 100)));
+  EXPECT_EQ(run(500, 10), (std::pair<long, long>(290, 10)));
+  EXPECT_EQ(run(10, 500), (std::pair<long, long>(10, 290)));
+  EXPECT_EQ(run(5000, 5000), (std::pair<long, long>(200, 100)));
 }
 
 TEST(ExecutionCollector, OnePieceLargerThanEverythingKept) {
