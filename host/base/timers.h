@@ -63,6 +63,7 @@ class Timers {
   std::vector<Due> heap_;  // earliest first; cancelled ones stay until they come up or are compacted
   std::vector<Entry> entries_;
   std::vector<uint32_t> free_;
+  size_t pending_ = 0;
   Clock::time_point asleep_until_ = Clock::time_point::max();
   bool stopping_ = false;
   std::thread thread_;

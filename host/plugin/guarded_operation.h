@@ -51,8 +51,8 @@ class GuardedOperation {
 
   // Starts an operation in the caller's thread. *out is set before the first callback; the
   // callbacks follow the rules of csb_events: serialized, never from inside Submit or a member
-  // call. `events` and `ctx` are used until on_done, or until Close. `backend` and `timers`
-  // outlive the operation. On error *out stays as it was. [any]
+  // call. *out is empty before. `events` and `ctx` are used until on_done, or until Close. `backend` and
+  // `timers` outlive the operation. On error *out stays as it was. [any]
   static Status Submit(BackendInstance& backend, Timers& timers, const csb_request& request,
                        const csb_events& events, void* ctx, GuardedOperation* out, GuardTimes times = {});
 
@@ -70,7 +70,7 @@ class GuardedOperation {
   guard::Slot* slot_ = nullptr;
 };
 
-// Operations that a backend holds although it was told to end them. [any]
-uint64_t DetachedOperations(const BackendInstance& backend);
+// Operations that a backend accepted and that are not both ended and closed. [any]
+uint64_t OpenOperations(const BackendInstance& backend);
 
 }  // namespace csb::host

@@ -33,8 +33,8 @@ class HostTable;  // the csb_host of one plugin
 class BackendInstance {
  public:
   static Result<std::unique_ptr<BackendInstance>> Create(const LoadedPlugin& plugin, HostServices& services);
-  // Destroys the plugin's instance; every operation must have ended. An instance that still
-  // holds operations it was told to end is left alone instead (and its memory with it), since
+  // Destroys the plugin's instance; every operation must have ended. An instance that holds on
+  // to operations for two more seconds is left alone (and its memory with it) and logged:
   // destroying it under them would crash.
   ~BackendInstance();
   BackendInstance(const BackendInstance&) = delete;
@@ -88,7 +88,7 @@ class FrontendInstance {
   const csb_frontend_v1* table_ = nullptr;
   csb_frontend* self_ = nullptr;
   struct Finish;
-  std::unique_ptr<Finish> finish_;
+  Finish& finish_;
 };
 
 }  // namespace csb::host

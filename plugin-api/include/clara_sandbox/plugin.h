@@ -61,7 +61,7 @@ typedef struct csb_plugin {
   const char *name;        /* [a-z][a-z0-9-]{0,31}, unique in the host */
   const char *version;     /* semantic version of the plugin */
   const char *description; /* one line */
-  const csb_option *options;
+  const csb_option *options; /* option_count of them, options->struct_size bytes apart */
   /* [any] The table for an interface id ("csb.backend/1", "csb.frontend/1"), or NULL. */
   const void *(*get_interface)(const char *id);
 } csb_plugin;

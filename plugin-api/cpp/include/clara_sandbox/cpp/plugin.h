@@ -45,6 +45,13 @@ constexpr csb_option Option(const OptionSpec& o) {
   return {sizeof(csb_option), o.type, o.key, o.env, o.default_value, o.help, o.choices, o.min, o.max};
 }
 
+// Option `index` of a descriptor. A plugin made with later headers has larger options, so they
+// stand struct_size bytes apart, not sizeof(csb_option).
+inline const csb_option* OptionAt(const csb_plugin& plugin, uint32_t index) {
+  return reinterpret_cast<const csb_option*>(reinterpret_cast<const char*>(plugin.options) +
+                                             static_cast<size_t>(index) * plugin.options->struct_size);
+}
+
 struct PluginDescriptor {
   const char* name;
   const char* version;
