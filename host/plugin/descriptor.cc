@@ -37,6 +37,11 @@ Error Broken(const std::string& who, const std::string& what) {
   return {CSB_E_INVALID, who + ": " + what, kFault, false};
 }
 
+Status CheckSize(const std::string& who, const char* field, uint32_t size, size_t needed) {
+  if (size < needed) return Mismatch(who, field, std::to_string(size), "at least " + std::to_string(needed));
+  return {};
+}
+
 std::string Hex(uint32_t value) {
   char text[16];
   std::snprintf(text, sizeof text, "0x%08x", value);
@@ -89,11 +94,6 @@ struct Function {
 Status CheckTable(const std::string& who, const char* name, std::initializer_list<Function> functions) {
   for (const Function& f : functions)
     if (!f.present) return Broken(who, std::string(name) + "." + f.name + " is null");
-  return {};
-}
-
-Status CheckSize(const std::string& who, const char* field, uint32_t size, size_t needed) {
-  if (size < needed) return Mismatch(who, field, std::to_string(size), "at least " + std::to_string(needed));
   return {};
 }
 

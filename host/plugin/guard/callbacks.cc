@@ -21,8 +21,9 @@ namespace {
 class Entered {
  public:
   Entered(void* ticket, const char* callback) : slot_(Slots::Get().Hold(ticket)) {
-    if (slot_ == nullptr) return ReportStray(ticket, callback);
-    if (detail::InsideCall::Of(slot_) || Speaking::Mine(slot_)) {
+    if (slot_ == nullptr) {
+      ReportStray(ticket, callback);
+    } else if (detail::InsideCall::Of(slot_) || Speaking::Mine(slot_)) {
       Breach(slot_, std::string("called ") + callback + " from inside a call (rule 16)");
     } else if (slot_->in_callback.exchange(true)) {
       Breach(slot_, std::string("called ") + callback + " while another callback ran (rule 15)");
