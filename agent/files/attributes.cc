@@ -10,7 +10,7 @@
 #include <ctime>
 #include <map>
 
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "agent/files/task_io.h"
 #include "clara_sandbox/cpp/utf8.h"
 

@@ -65,7 +65,7 @@ int ConfinedDir::Open(const std::string& path) const {
     at = std::move(next);
     begin = end + 1;
   }
-  return at.release();
+  return at.Release();
 }
 
 Result<Fd> ConfinedDir::OpenFolder(const std::string& path) const {

@@ -16,7 +16,7 @@
 #include <string>
 #include <string_view>
 
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "clara_sandbox/cpp/result.h"
 
 namespace csb::agent {

@@ -4,7 +4,7 @@
 
 #include <cerrno>
 
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "agent/files/operations.h"
 #include "agent/files/paths.h"
 #include "agent/files/remove_tree.h"

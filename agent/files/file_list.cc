@@ -10,7 +10,7 @@
 #include <queue>
 
 #include "agent/files/attributes.h"
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "agent/files/operations.h"
 #include "agent/files/paths.h"
 

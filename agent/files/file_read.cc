@@ -9,7 +9,7 @@
 #include <optional>
 
 #include "agent/files/attributes.h"
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "agent/files/operations.h"
 #include "clara_sandbox/operation.h"
 

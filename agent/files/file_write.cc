@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <optional>
 
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "agent/files/operations.h"
 #include "agent/files/paths.h"
 

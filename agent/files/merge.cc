@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "agent/files/task_io.h"
 
 namespace csb::agent {
@@ -27,7 +27,7 @@ Result<std::vector<std::string>> NamesIn(int folder, const std::string& shown) {
   Fd again(openat(folder, ".", kFolderFlags));
   std::unique_ptr<DIR, CloseDir> dir(again ? fdopendir(again.get()) : nullptr);
   if (!dir) return FromErrno(errno, "list", shown);
-  again.release();
+  again.Release();
   std::vector<std::string> names;
   errno = 0;
   while (const dirent* entry = readdir(dir.get())) {

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "clara_sandbox/cpp/result.h"
 
 namespace csb::agent {

@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "agent/files/task_io.h"
 
 namespace csb::agent {
@@ -73,7 +73,7 @@ class Remover {
     if (options_.force_rights && (st.st_mode & 0700) != 0700) fchmod(fd.get(), 0700);
     Dir dir(fdopendir(fd.get()));
     if (!dir) return Fault();
-    fd.release();
+    fd.Release();
     levels_.push_back({name, st.st_dev, st.st_ino, std::move(dir)});
     if (levels_.size() > kOpenLevels) levels_[levels_.size() - 1 - kOpenLevels].dir.reset();
     return {};
@@ -93,7 +93,7 @@ class Remover {
                      true};
       up.dir = Dir(fdopendir(fd.get()));
       if (!up.dir) return Fault();
-      fd.release();
+      fd.Release();
     }
     return Rmdir(dirfd(up.dir.get()), left.name);
   }

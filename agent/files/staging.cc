@@ -69,7 +69,7 @@ Result<int> RemoveStale(const Fd& folder, const std::string& shown) {
   if (!own) return own.error();
   std::unique_ptr<DIR, CloseDir> dir(fdopendir(own->get()));
   if (!dir) return FromErrno(errno, "list", shown);
-  own->release();
+  own->Release();
   int removed = 0;
   while (const dirent* entry = readdir(dir.get())) {
     const std::string name = entry->d_name;

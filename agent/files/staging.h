@@ -9,7 +9,7 @@
 
 #include <string>
 
-#include "agent/files/fd.h"
+#include "agent/base/fd.h"
 #include "clara_sandbox/cpp/result.h"
 
 namespace csb::agent {
