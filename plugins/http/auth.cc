@@ -8,11 +8,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/beast/core/detail/base64.hpp>
 #include <cerrno>
 #include <cstring>
 
 #include "clara_sandbox/cpp/identity.h"
+#include "plugins/common/base64.h"
 #include "plugins/http/target.h"
 
 namespace csb::http {
@@ -176,10 +176,10 @@ std::string_view PresentedKey(std::string_view api_key_field, std::string_view a
 }
 
 std::string BasicPassword(std::string_view authorization) {
-  namespace base64 = boost::beast::detail::base64;
   if (!SkipWord(authorization, "basic") || authorization.size() > 4096) return {};
-  std::string text(base64::decoded_size(authorization.size()) + 4, '\0');
-  text.resize(base64::decode(text.data(), authorization.data(), authorization.size()).first);
+  const auto decoded = base64::Decode(authorization);
+  if (!decoded) return {};
+  const std::string& text = *decoded;
   const size_t colon = text.find(':');
   return colon == std::string::npos ? std::string() : text.substr(colon + 1);
 }

@@ -63,7 +63,7 @@ class RequestParser::Impl {
       return Failed();
     }
     if (!FinishHead()) return Failed();
-    return {skip + size, 0, {}};
+    return {skip + size, 0, {}, false};
   }
 
   ParseResult ParseBody(std::string_view buffered, BodySink& sink) {
@@ -75,7 +75,10 @@ class RequestParser::Impl {
       const size_t n = beast_->put(boost::asio::const_buffer(rest.data(), rest.size()), ec);
       used += n;
       if (status_ != 0) return Failed();
-      if (ec == bhttp::error::need_buffer) break;
+      if (ec == bhttp::error::need_buffer) {
+        sink_ = nullptr;
+        return {used, 0, {}, true};
+      }
       if (ec == bhttp::error::need_more) {
         if (buffered.size() - used <= kMaxChunkLine) break;
         Fail(400, "chunked body: a chunk's size line or the trailer is too long");
@@ -87,7 +90,7 @@ class RequestParser::Impl {
       }
     }
     sink_ = nullptr;
-    return {used, 0, {}};
+    return {used, 0, {}, false};
   }
 
   bool done() const { return beast_->is_header_done() && beast_->is_done(); }
@@ -142,7 +145,7 @@ class RequestParser::Impl {
     status_ = status;
     message_ = std::move(message);
   }
-  ParseResult Failed() const { return {0, status_, message_}; }
+  ParseResult Failed() const { return {0, status_, message_, false}; }
 
   // Size of the head with its empty line; 0 while it is incomplete. Each byte is looked at once.
   size_t ScanHead(std::string_view bytes) {

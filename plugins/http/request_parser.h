@@ -48,6 +48,7 @@ struct ParseResult {
   size_t consumed = 0;
   int status = 0;  // 0: fine; else 400, 413, 431 or 501
   std::string message;
+  bool blocked = false;  // the sink took less than it was offered
   bool ok() const { return status == 0; }
 };
 

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/http/acceptor.h"
+
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <sstream>
+
+namespace csb::http {
+namespace {
+
+namespace asio = boost::asio;
+using asio::ip::tcp;
+using boost::system::error_code;
+
+constexpr int kBacklog = 1024;
+constexpr int kAcceptsAtOnce = 64;  // then the connections that are there get their turn
+constexpr auto kPause = std::chrono::seconds(1);
+
+Error Failed(const tcp::endpoint& endpoint, const char* call, int number) {
+  std::ostringstream name;
+  name << endpoint;
+  Error error{CSB_E_IO, std::string(call) + " " + name.str() + ": " + std::strerror(number), "", false};
+  if (number == EADDRINUSE)
+    error.hint = "another program listens there: choose another SANDBOX_API_PORT (http.port)";
+  if (number == EACCES)
+    error.hint = "ports below 1024 need the right to bind them: choose a higher http.port";
+  if (number == EADDRNOTAVAIL) error.hint = "http.host is no address of this machine";
+  return error;
+}
+
+void Set(int fd, int level, int option) {
+  const int on = 1;
+  // Without it a connection is slower, or a dead peer noticed later; both are no reason to refuse it.
+  static_cast<void>(setsockopt(fd, level, option, &on, sizeof on));
+}
+
+}  // namespace
+
+// By hand: Asio opens and accepts without close-on-exec, and the host starts programs.
+Result<std::shared_ptr<Acceptor>> Acceptor::Listen(asio::io_context& io, HostRef host,
+                                                   const tcp::endpoint& endpoint) {
+  const int family = endpoint.protocol().family();
+  const int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return Failed(endpoint, "socket", errno);
+  Set(fd, SOL_SOCKET, SO_REUSEADDR);
+  if (family == AF_INET6 && !endpoint.address().is_unspecified()) Set(fd, IPPROTO_IPV6, IPV6_V6ONLY);
+  if (bind(fd, endpoint.data(), static_cast<socklen_t>(endpoint.size())) != 0 || listen(fd, kBacklog) != 0) {
+    const int number = errno;
+    close(fd);
+    return Failed(endpoint, "listen on", number);
+  }
+  auto self = std::make_shared<Acceptor>(io, host);
+  error_code ec;
+  self->acceptor_.assign(endpoint.protocol(), fd, ec);
+  if (ec) {
+    close(fd);
+    return Failed(endpoint, "listen on", ec.value());
+  }
+  return self;
+}
+
+tcp::endpoint Acceptor::local() const {
+  error_code ignored;  // a bound socket has a name
+  return acceptor_.local_endpoint(ignored);
+}
+
+void Acceptor::Start(Accepted accepted) {
+  accepted_ = std::move(accepted);
+  Wait();
+}
+
+void Acceptor::Close() {
+  error_code ignored;  // closing twice is no news
+  acceptor_.close(ignored);
+  pause_.cancel();
+}
+
+void Acceptor::Wait() {
+  acceptor_.async_wait(asio::socket_base::wait_read, [self = shared_from_this()](error_code ec) {
+    if (!ec && self->acceptor_.is_open()) self->AcceptAll();
+  });
+}
+
+void Acceptor::AcceptAll() {
+  for (int i = 0; i < kAcceptsAtOnce; ++i) {
+    tcp::endpoint peer;
+    auto size = static_cast<socklen_t>(peer.capacity());
+    const int fd = accept4(acceptor_.native_handle(), peer.data(), &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd >= 0) {
+      peer.resize(size);
+      Set(fd, IPPROTO_TCP, TCP_NODELAY);
+      Set(fd, SOL_SOCKET, SO_KEEPALIVE);
+      accepted_(fd, peer);
+      continue;
+    }
+    if (errno == EAGAIN) break;
+    if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+      // The socket stays readable: without a pause this would spin.
+      host_.LogWarn(std::string("accept: ") + std::strerror(errno) + "; new connections wait a second");
+      pause_.expires_after(kPause);
+      pause_.async_wait([self = shared_from_this()](error_code ec) {
+        if (!ec && self->acceptor_.is_open()) self->Wait();
+      });
+      return;
+    }
+    // The connection is gone before it was taken (ECONNABORTED and the network errors of accept(2)).
+  }
+  Wait();
+}
+
+}  // namespace csb::http

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// app.h: what all requests share. Made before the first thread starts, constant afterwards but for
+// what says so.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "clara_sandbox/cpp/host_ref.h"
+#include "clara_sandbox/cpp/service_client.h"
+#include "plugins/http/auth.h"
+#include "plugins/http/options.h"
+#include "plugins/http/origin.h"
+#include "plugins/http/rate_limit.h"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace csb::http {
+
+// Bytes that bodies and buffered answers hold, all connections together. Thread-safe.
+class MemoryBudget {
+ public:
+  explicit MemoryBudget(uint64_t limit) : limit_(limit) {}
+  bool Take(uint64_t bytes) {
+    if (used_.fetch_add(bytes) + bytes <= limit_) return true;
+    used_.fetch_sub(bytes);
+    return false;
+  }
+  void GiveBack(uint64_t bytes) { used_.fetch_sub(bytes); }
+  uint64_t used() const { return used_; }
+
+ private:
+  const uint64_t limit_;
+  std::atomic<uint64_t> used_{0};
+};
+
+// A share of the budget that is given back by the destructor.
+class MemoryShare {
+ public:
+  explicit MemoryShare(MemoryBudget& budget) : budget_(budget) {}
+  ~MemoryShare() { budget_.GiveBack(bytes_); }
+  MemoryShare(const MemoryShare&) = delete;
+  MemoryShare& operator=(const MemoryShare&) = delete;
+  bool Grow(uint64_t bytes) {
+    if (!budget_.Take(bytes)) return false;
+    bytes_ += bytes;
+    return true;
+  }
+
+ private:
+  MemoryBudget& budget_;
+  uint64_t bytes_ = 0;
+};
+
+struct App {
+  App(Settings s, HostRef h, ServiceClient c)
+      : settings(std::move(s)),
+        host(h),
+        service(c),
+        limiter(settings.rate_limit),
+        memory(settings.max_buffered) {}
+
+  Settings settings;
+  HostRef host;
+  ServiceClient service;
+  RateLimiter limiter;  // thread-safe
+  MemoryBudget memory;  // thread-safe
+  OriginPolicy origins;
+  std::string openapi;       // the document
+  std::string docs;          // the page
+  std::string docs_fields;   // its header fields
+  double raw_timeout = 300;  // seconds for a raw transfer
+  std::string request_id_prefix;
+  std::atomic<uint64_t> requests{0};
+};
+
+// What one thread's connections share; touched on that thread only.
+struct ThreadState {
+  boost::asio::io_context& io;
+  std::shared_ptr<const KeyRing> keys;
+};
+
+}  // namespace csb::http

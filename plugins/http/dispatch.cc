@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/http/dispatch.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "clara_sandbox/cpp/identity.h"
+#include "plugins/http/exchanges.h"
+#include "plugins/http/incoming.h"
+
+namespace csb::http {
+namespace {
+
+// A body that is of no interest is read over up to this, so that the connection can be kept.
+constexpr uint64_t kSmallBody = 64 << 10;
+
+bool SameWord(std::string_view a, std::string_view lower) {
+  return std::equal(a.begin(), a.end(), lower.begin(), lower.end(),
+                    [](char x, char y) { return (x | 0x20) == y; });
+}
+
+// A client's own id for the logs, if it is plain; else ours.
+std::string RequestId(App& app, std::string_view given) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("-_.:/").find(c) != std::string_view::npos;
+  };
+  if (!given.empty() && given.size() <= 64 && std::all_of(given.begin(), given.end(), plain))
+    return std::string(given);
+  return app.request_id_prefix + std::to_string(app.requests.fetch_add(1, std::memory_order_relaxed));
+}
+
+class Dispatcher {
+ public:
+  Dispatcher(App& app, ThreadState& thread, const RequestHead& head, Responder& out)
+      : app_(app), thread_(thread), head_(head), out_(out) {}
+
+  Dispatched Run() {
+    Dispatched result;
+    result.request_id = RequestId(app_, head_.request_id);
+    result.head = head_.method == "HEAD";
+    if (AllowedOrigin(app_.origins, head_.origin))
+      result.fields = "Access-Control-Allow-Origin: " + std::string(head_.origin) +
+                      "\r\nVary: Origin\r\nAccess-Control-Expose-Headers: *\r\n";
+    auto exchange = Route(result);
+    result.exchange = exchange ? *std::move(exchange) : Fixed(ErrorReply(exchange.error()));
+    return result;
+  }
+
+ private:
+  using Made = Result<std::unique_ptr<Exchange>>;
+
+  std::unique_ptr<Exchange> Fixed(Reply reply) {
+    // An unread body would be taken for the next request.
+    const bool large = head_.content_length.value_or(head_.chunked ? UINT64_MAX : 0) > kSmallBody;
+    reply.close = reply.close || (head_.has_body && (large || !head_.expect.empty()));
+    return FixedExchange(std::move(reply), out_);
+  }
+
+  Made Route(Dispatched& result) {
+    if (!head_.expect.empty() && !SameWord(head_.expect, "100-continue"))
+      return Fixed(ErrorReply(417, "Expect: only 100-continue is understood"));
+    if (auto status = CheckOrigin(app_.origins, head_.host, head_.origin, head_.fetch_site); !status)
+      return std::move(status).error();
+    if (head_.method == "OPTIONS" && head_.target == "*") return Options("GET, HEAD, POST, DELETE, OPTIONS");
+    auto target = ParseTarget(head_.target);
+    if (!target && target.error().code == CSB_E_BAD_REQUEST) {
+      Reply reply = ErrorReply(target.error());
+      reply.close = true;
+      return Fixed(std::move(reply));
+    }
+    if (!target) return std::move(target).error();
+    Match match = FindRoute(head_.method, target->segments);
+    if (head_.method == "OPTIONS" && !match.allow.empty()) return Options(match.allow);
+    if (match.route != nullptr) result.route = match.route->path;
+
+    const Key* key = nullptr;
+    if (match.route == nullptr || match.route->access != Access::kOpen) {
+      auto found = Authenticate(match.route);
+      if (!found) return Unauthorized(found.error(), match.route);
+      key = *found;
+    }
+    if (match.route == nullptr) {
+      if (match.allow.empty()) return Error{CSB_E_NOT_FOUND, "no such path", "see /openapi.json", false};
+      Reply reply = ErrorReply(405, "this path has other methods", match.allow);
+      reply.fields = "Allow: " + match.allow + "\r\n";
+      return Fixed(std::move(reply));
+    }
+    Incoming in;
+    in.route = match.route;
+    in.user = std::move(match.user);
+    in.target = *std::move(target);
+    if (auto status = Allow(in, key); !status) {
+      if (status.error().code == CSB_E_RATE_LIMITED) return RateLimited(status.error());
+      return std::move(status).error();
+    }
+    in.request_id = result.request_id;
+    in.head = result.head;
+    in.has_body = head_.has_body;
+    in.content_length = head_.content_length;
+    in.content_type = head_.content_type;
+    in.accept = head_.accept;
+    in.range = head_.range;
+    in.if_range = head_.if_range;
+    in.if_none_match = head_.if_none_match;
+    return Make(std::move(in));
+  }
+
+  Made Options(const std::string& allow) {
+    Reply reply{.status = 204, .content_type = "", .fields = "Allow: " + allow + "\r\n"};
+    if (AllowedOrigin(app_.origins, head_.origin))
+      reply.fields += "Access-Control-Allow-Methods: " + allow +
+                      "\r\nAccess-Control-Allow-Headers: X-API-Key, Authorization, Content-Type, Range, "
+                      "X-Request-Id\r\nAccess-Control-Max-Age: 600\r\n";
+    return Fixed(std::move(reply));
+  }
+
+  // The key's entry; null when no key is configured.
+  Result<const Key*> Authenticate(const http::Route* route) {
+    if (thread_.keys->empty()) return nullptr;
+    std::string basic;
+    std::string_view presented = PresentedKey(head_.api_key, head_.authorization);
+    if (presented.empty() && route != nullptr && route->access == Access::kDocument) {
+      basic = BasicPassword(head_.authorization);
+      presented = basic;
+    }
+    if (const Key* key = thread_.keys->Find(presented)) return key;
+    app_.host.Count("clara_sandbox_http_refused_total", 1, R"({"reason":"key"})");
+    return Error{CSB_E_UNAUTHORIZED, presented.empty() ? "an API key is needed" : "the API key is wrong",
+                 "send it as X-API-Key: KEY or Authorization: Bearer KEY", false};
+  }
+
+  Made Unauthorized(const Error& error, const http::Route* route) {
+    Reply reply = ErrorReply(error);
+    reply.fields = route != nullptr && route->access == Access::kDocument
+                       ? "WWW-Authenticate: Basic realm=\"clara-sandbox: the API key is the password\"\r\n"
+                       : "WWW-Authenticate: Bearer realm=\"clara-sandbox\"\r\n";
+    return Fixed(std::move(reply));
+  }
+
+  Status Allow(const Incoming& in, const Key* key) {
+    if (in.route->access == Access::kOperator && key != nullptr && !key->users.empty())
+      return Error{CSB_E_FORBIDDEN, "this key is bound to users", "use a key without users", false};
+    if (std::string_view(in.route->path).find("{user_id}") == std::string_view::npos) return {};
+    if (auto status = CheckUserId(in.user); !status) return status;
+    if (key != nullptr && !key->Allows(in.user))
+      return Error{CSB_E_FORBIDDEN, "this key may not act for that user_id",
+                   "the key's users stand in http.keys_file", false};
+    if (const double wait = app_.limiter.Take(in.user, app_.host.NowNs()); wait > 0) {
+      app_.host.Count("clara_sandbox_http_refused_total", 1, R"({"reason":"rate"})");
+      wait_ = wait;
+      return Error{
+          CSB_E_RATE_LIMITED,
+          "more than " + std::to_string(app_.settings.rate_limit) + " requests a minute of this user",
+          "wait as long as Retry-After says; the operator can raise SANDBOX_RATE_LIMIT", true};
+    }
+    return {};
+  }
+
+  Made RateLimited(const Error& error) {
+    Reply reply = ErrorReply(error);
+    reply.fields = "Retry-After: " + std::to_string(static_cast<int64_t>(std::ceil(wait_))) + "\r\n";
+    return Fixed(std::move(reply));
+  }
+
+  Made Make(Incoming in) {
+    const bool takes_body = std::string_view(in.route->method) == "POST";
+    if (takes_body && !head_.content_encoding.empty() && !SameWord(head_.content_encoding, "identity"))
+      return Fixed(ErrorReply(415, "Content-Encoding: bodies are not decompressed", "send it as it is"));
+    switch (in.route->answer) {
+      case Answer::kOpenApi:
+        return Fixed({.body = app_.openapi});
+      case Answer::kDocs:
+        return Fixed({.content_type = kHtml, .body = app_.docs, .fields = app_.docs_fields});
+      case Answer::kFileWrite:
+        return Write(std::move(in));
+      case Answer::kFileRead:
+        return FormOfFile(in.accept) == Form::kBytes ? FileBytesExchange(app_, thread_, std::move(in), out_)
+                                                     : FileJsonExchange(app_, thread_, std::move(in), out_);
+      default:
+        break;
+    }
+    if (takes_body && head_.content_length.value_or(0) > app_.settings.max_body)
+      return TooLarge("http.max_body", app_.settings.max_body);
+    if (in.route->answer != Answer::kExecution) return ResultExchange(app_, thread_, std::move(in), out_);
+    const Form form = FormOfExecution(in.accept);
+    if (form == Form::kJson) return BufferedRunExchange(app_, thread_, std::move(in), out_);
+    return StreamedRunExchange(app_, thread_, std::move(in), out_, form == Form::kEventStream);
+  }
+
+  Made Write(Incoming in) {
+    const bool json = IsJson(in.content_type) || !in.target.Get("path");
+    if (IsMultipart(in.content_type))
+      return Fixed(
+          ErrorReply(415, "multipart bodies are not understood", "send the file's bytes as the body"));
+    const uint64_t limit = json ? app_.settings.max_body : app_.settings.max_upload;
+    if (head_.content_length.value_or(0) > limit)
+      return TooLarge(json ? "http.max_body" : "http.max_upload", limit);
+    return json ? FileWriteJsonExchange(app_, thread_, std::move(in), out_)
+                : FileUploadExchange(app_, thread_, std::move(in), out_);
+  }
+
+  static Made TooLarge(const char* option, uint64_t limit) {
+    return Error{CSB_E_TOO_LARGE, "the request body is larger than " + std::to_string(limit) + " bytes",
+                 std::string("the operator can raise ") + option, false};
+  }
+
+  App& app_;
+  ThreadState& thread_;
+  const RequestHead& head_;
+  Responder& out_;
+  double wait_ = 0;
+};
+
+}  // namespace
+
+Dispatched Dispatch(App& app, ThreadState& thread, const RequestHead& head, Responder& out) {
+  return Dispatcher(app, thread, head, out).Run();
+}
+
+}  // namespace csb::http

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/http/payload.h"
+
+#include <charconv>
+
+#include "clara_sandbox/cpp/json.h"
+#include "clara_sandbox/cpp/utf8.h"
+#include "plugins/common/base64.h"
+
+namespace csb::http {
+namespace {
+
+Error Invalid(std::string_view field, std::string_view why) {
+  return {CSB_E_INVALID, std::string(field) + ": " + std::string(why), "", false};
+}
+
+// The table's schemas start with the type; that is all a query's text needs.
+bool HasType(const Field& field, std::string_view type) {
+  return std::string_view(field.schema).find("\"type\":\"" + std::string(type) + "\"") !=
+         std::string_view::npos;
+}
+
+Status WriteQueryField(json::Writer& w, const Field& field, std::string_view text) {
+  if (HasType(field, "boolean")) {
+    if (text == "true" || text == "1") return json::Member(w, field.name, true), Status();
+    if (text == "false" || text == "0") return json::Member(w, field.name, false), Status();
+    return Invalid(field.name, "must be true or false");
+  }
+  if (HasType(field, "integer")) {
+    int64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size())
+      return Invalid(field.name, "must be a whole number");
+    return json::Member(w, field.name, number), Status();
+  }
+  if (!utf8::Valid(text)) return Invalid(field.name, "is not valid UTF-8");
+  return json::Member(w, field.name, text), Status();
+}
+
+Result<std::string> Content(const json::Value& body) {
+  const json::Value* encoding = json::Find(body, "encoding");
+  const auto content = json::GetString(body, "content");
+  if (!content)
+    return Invalid("content", json::Find(body, "content") == nullptr ? "is missing" : "must be a string");
+  if (encoding == nullptr) return std::string(*content);
+  const std::string_view name = json::GetString(body, "encoding").value_or("");
+  if (name == "utf-8" || name == "utf8") return std::string(*content);
+  if (name != "base64") return Invalid("encoding", "must be `utf-8` or `base64`");
+  auto bytes = base64::Decode(*content);
+  if (!bytes) return Invalid("content", bytes.error().message);
+  return bytes;
+}
+
+Status WriteOutputBound(json::Writer& w, const json::Value* asked, uint64_t most,
+                        std::optional<OutputBound>& bound) {
+  OutputBound chosen{most / 2, most - most / 2};
+  if (asked != nullptr) {
+    if (!asked->IsObject()) return Invalid("output", "must be an object");
+    const auto read = [&](const char* name, uint64_t& out) {
+      const json::Value* value = json::Find(*asked, name);
+      if (value != nullptr && !value->IsUint64()) return false;
+      out = value == nullptr ? 0 : value->GetUint64();
+      return true;
+    };
+    if (!read("head", chosen.head) || !read("tail", chosen.tail))
+      return Invalid("output", "head and tail must be whole numbers that are not negative");
+    if (chosen.head > most || chosen.tail > most - chosen.head)
+      return Invalid("output",
+                     "head and tail may be " + std::to_string(most) + " bytes together; stream for more");
+  }
+  bound = chosen;
+  json::Key(w, "output");
+  w.StartObject();
+  json::Member(w, "head", chosen.head);
+  json::Member(w, "tail", chosen.tail);
+  w.EndObject();
+  return {};
+}
+
+}  // namespace
+
+Result<Payload> BuildPayload(const Route& route, const Target& target, std::string_view body,
+                             const PayloadOptions& options) {
+  auto doc = json::ParseObject(body);
+  if (!doc) return Error{CSB_E_BAD_REQUEST, "request body: " + doc.error().message, "", false};
+  Payload payload;
+  json::Buffer buffer;
+  json::Writer w(buffer);
+  w.StartObject();
+  for (const Field& field : route.fields) {
+    const std::string_view name = field.name;
+    if (field.in == In::kQuery) {
+      const auto text = target.Get(name);
+      if (target.Repeated(name)) return Invalid(name, "is given twice");
+      if (text) {
+        if (auto status = WriteQueryField(w, field, *text); !status) return std::move(status).error();
+      }
+      continue;
+    }
+    const json::Value* value = json::Find(*doc, name);
+    if (name == "output" && options.max_output > 0) {
+      if (auto status = WriteOutputBound(w, value, options.max_output, payload.bound); !status)
+        return std::move(status).error();
+      continue;
+    }
+    if (options.content_is_input && (name == "content" || name == "encoding")) continue;
+    if (value == nullptr) continue;
+    if (name == "stdin") {
+      if (!value->IsString()) return Invalid(name, "must be a string");
+      payload.input.emplace(value->GetString(), value->GetStringLength());
+      continue;
+    }
+    json::Key(w, name);
+    value->Accept(w);
+  }
+  // Operations that produce output but whose table has no `output` field are bounded as well.
+  if (options.max_output > 0 && !payload.bound)
+    if (auto status = WriteOutputBound(w, nullptr, options.max_output, payload.bound); !status)
+      return std::move(status).error();
+  w.EndObject();
+  if (options.content_is_input) {
+    auto content = Content(*doc);
+    if (!content) return std::move(content).error();
+    payload.input = *std::move(content);
+  }
+  payload.json.assign(buffer.GetString(), buffer.GetSize());
+  return payload;
+}
+
+}  // namespace csb::http

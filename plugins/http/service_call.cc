@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/http/service_call.h"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+
+namespace csb::http {
+
+Result<std::shared_ptr<ServiceCall>> ServiceCall::Start(const ServiceClient& client,
+                                                        boost::asio::io_context& io,
+                                                        const RequestView& request, CallEvents& events) {
+  auto self = std::make_shared<ServiceCall>(io, events);
+  auto call = client.Submit(request, self);
+  if (!call) return std::move(call).error();
+  // Events that came meanwhile wait in io's queue behind us.
+  self->call_ = *std::move(call);
+  return self;
+}
+
+void ServiceCall::Credit(uint64_t bytes) {
+  if (call_ != nullptr && bytes > 0) call_->Credit(bytes);
+}
+
+void ServiceCall::Input(std::string_view data, bool eof) {
+  // An error of input is told by on_done, too.
+  if (call_ != nullptr) call_->Input(data, eof);
+}
+
+void ServiceCall::Abandon() {
+  events_ = nullptr;
+  if (call_ != nullptr) call_->Cancel(CSB_E_CANCELLED);
+}
+
+void ServiceCall::OnOutput(Call&, uint32_t stream, std::string_view data) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!queue_.empty() && queue_.back().kind == Kind::kOutput && queue_.back().id == stream) {
+      queue_.back().text.append(data);
+      return;
+    }
+  }
+  Push({.kind = Kind::kOutput, .id = stream, .text = std::string(data)});
+}
+
+void ServiceCall::OnEvent(Call&, uint32_t event, std::string_view json) {
+  Push({.kind = Kind::kEvent, .id = event, .text = std::string(json)});
+}
+
+void ServiceCall::OnInputCredit(Call&, uint64_t bytes) { Push({.kind = Kind::kInputCredit, .bytes = bytes}); }
+
+void ServiceCall::OnDone(Call&, const OutcomeView& o) {
+  Push({.kind = Kind::kDone,
+        .id = o.retryable ? 1u : 0u,
+        .code = o.code,
+        .text = std::string(o.result),
+        .message = std::string(o.message),
+        .hint = std::string(o.hint)});
+}
+
+void ServiceCall::Push(Item item) {
+  std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(item));
+  if (posted_) return;
+  posted_ = true;
+  boost::asio::post(io_, [self = shared_from_this()] { self->Deliver(); });
+}
+
+void ServiceCall::Deliver() {
+  std::vector<Item> items;
+  {
+    std::lock_guard lock(mutex_);
+    items.swap(queue_);
+    posted_ = false;
+  }
+  for (Item& item : items) {
+    // Whoever is called may abandon us: looked at anew for each event.
+    if (item.kind == Kind::kDone) call_.reset();  // closes the handle
+    if (events_ == nullptr) continue;
+    switch (item.kind) {
+      case Kind::kOutput:
+        events_->OnOutput(item.id, std::move(item.text));
+        break;
+      case Kind::kEvent:
+        events_->OnEvent(item.id, item.text);
+        break;
+      case Kind::kInputCredit:
+        events_->OnInputCredit(item.bytes);
+        break;
+      case Kind::kDone:
+        events_->OnDone({item.code, item.id != 0, item.text, item.message, item.hint});
+        break;
+    }
+  }
+}
+
+}  // namespace csb::http

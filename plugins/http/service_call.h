@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// service_call.h: an operation at the service whose events arrive on the thread of an io_context,
+// a batch at a time: what comes while a batch waits joins it, so a short command costs one wake-up.
+//
+//   auto call = ServiceCall::Start(client, io, request, *this);   // on io's thread
+//   …OnOutput, OnEvent, OnInputCredit, OnDone of *this…           // on io's thread
+//   (*call)->Abandon();                                            // cancels; no event after it
+//
+// Memory held is bounded by the credit that was given.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "clara_sandbox/cpp/service_client.h"
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace csb::http {
+
+// Hears the events; outlives the call or abandons it. An event may abandon the call.
+class CallEvents {
+ public:
+  virtual void OnOutput(uint32_t stream, std::string data) = 0;
+  virtual void OnEvent(uint32_t event, std::string_view json) = 0;
+  virtual void OnInputCredit(uint64_t bytes) = 0;
+  virtual void OnDone(const OutcomeView& outcome) = 0;
+
+ protected:
+  ~CallEvents() = default;
+};
+
+class ServiceCall : public CallHandler, public std::enable_shared_from_this<ServiceCall> {
+ public:
+  ServiceCall(boost::asio::io_context& io, CallEvents& events) : io_(io), events_(&events) {}
+  static Result<std::shared_ptr<ServiceCall>> Start(const ServiceClient& client, boost::asio::io_context& io,
+                                                    const RequestView& request, CallEvents& events);
+
+  // All on io's thread; without effect once the operation has ended.
+  void Credit(uint64_t bytes);
+  void Input(std::string_view data, bool eof);
+  void Abandon();
+
+ private:
+  enum class Kind { kOutput, kEvent, kInputCredit, kDone };
+  struct Item {
+    Kind kind;
+    uint32_t id = 0;  // stream or event; of kDone: retryable
+    uint64_t bytes = 0;
+    csb_status code = CSB_OK;
+    std::string text, message, hint;
+  };
+
+  void OnOutput(Call&, uint32_t stream, std::string_view data) override;
+  void OnEvent(Call&, uint32_t event, std::string_view json) override;
+  void OnInputCredit(Call&, uint64_t bytes) override;
+  void OnDone(Call&, const OutcomeView& outcome) override;
+  void Push(Item item);
+  void Deliver();
+
+  boost::asio::io_context& io_;
+  CallEvents* events_;          // null once abandoned
+  std::shared_ptr<Call> call_;  // null once ended; io's thread only
+  std::mutex mutex_;
+  std::vector<Item> queue_;
+  bool posted_ = false;
+};
+
+}  // namespace csb::http
