@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+from probe import *
+
+check = Check("mounts, old and new interface")
+os.makedirs("/tmp/csb-mnt", exist_ok=True)
+check.refused("mount", b"none", b"/tmp/csb-mnt", b"tmpfs", 0, 0)
+check.refused("mount", b"/", b"/tmp/csb-mnt", 0, 4096, 0, label="bind mount")
+check.refused("mount", 0, b"/usr", 0, 32 | 4096, 0, label="remount /usr writable")
+check.refused("mount", 0, 0, 0, 0, 0)
+check.refused("umount2", b"/proc", 2)
+check.refused("umount2", b"/tmp/csb-mnt", 0)
+check.refused("pivot_root", b"/tmp", b"/tmp")
+check.refused("chroot", b"/tmp")
+check.refused("open_tree", -100, b"/", 1, label="open_tree clone")
+check.refused("open_tree", -100, b"/nonexistent", 0)
+check.refused("move_mount", -1, b"", -1, b"", 0)
+check.refused("fsopen", b"tmpfs", 0)
+check.refused("fsopen", b"no-such-fs", 0)
+check.refused("fsconfig", -1, 0, 0, 0, 0)
+check.refused("fsmount", -1, 0, 0)
+check.refused("fspick", -100, b"/", 0)
+check.refused("mount_setattr", -1, b"", 0, 0, 0)
+check.done()
