@@ -51,7 +51,7 @@ Option FromAbi(const std::string& owner, const csb_option& from) {
 
 }  // namespace
 
-Status Schema::Add(const std::string& owner, std::span<const csb_option> options) {
+Status Schema::Add(const std::string& owner, std::span<const csb_option> options, std::string description) {
   const auto refuse = [&](const std::string& which, const std::string& why) {
     return Error{CSB_E_INVALID, owner + ": option " + which + ": " + why,
                  owner == "host" ? "" : "Tell the author of the plugin.", false};
@@ -79,7 +79,13 @@ Status Schema::Add(const std::string& owner, std::span<const csb_option> options
     by_key_.emplace(option.key, options_.size());
     options_.push_back(std::move(option));
   }
+  descriptions_[owner] = std::move(description);
   return {};
+}
+
+std::string_view Schema::Description(std::string_view owner) const {
+  const auto it = descriptions_.find(owner);
+  return it == descriptions_.end() ? std::string_view() : it->second;
 }
 
 const Option* Schema::Find(std::string_view key) const {

@@ -36,7 +36,9 @@ class Schema {
  public:
   // Checks the declarations of one owner and takes all of them, or none with an error that names owner and
   // option. Keys of a plugin start with its name and a dot; the host's own may have any section.
-  Status Add(const std::string& owner, std::span<const csb_option> options);
+  Status Add(const std::string& owner, std::span<const csb_option> options, std::string description = "");
+  // One line about an owner; "" if nobody gave one.
+  std::string_view Description(std::string_view owner) const;
 
   const Option* Find(std::string_view key) const;
   // In the order of declaration.
@@ -46,6 +48,7 @@ class Schema {
  private:
   std::vector<Option> options_;
   std::map<std::string, size_t, std::less<>> by_key_;
+  std::map<std::string, std::string, std::less<>> descriptions_;
 };
 
 // "size", "seconds", …; for help texts.

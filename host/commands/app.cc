@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/commands/app.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <climits>
+#include <filesystem>
+
+#include "clara_sandbox/host.h"
+#include "host/base/timers.h"
+#include "host/base/workers.h"
+#include "host/config/host_options.h"
+#include "host/config/suggest.h"
+#include "host/metrics/metrics.h"
+#include "host/plugin/instance.h"
+#include "host/service/service.h"
+
+namespace csb::host {
+namespace {
+
+constexpr size_t kWorkers = 8;  // for plugins that block; threads that idle cost next to nothing
+
+std::string CurrentFolder() {
+  std::error_code error;
+  return std::filesystem::current_path(error).string();
+}
+
+// Where the plugins are has to be known before all their options are; everything else waits for the schema.
+Result<Config> FindPluginDirs(const ConfigSources& sources, const Environ& environ) {
+  static const Schema* const schema = [] {
+    auto* only = new Schema;  // lives as long as the configs made with it
+    for (const csb_option& option : HostOptions())
+      if (std::string_view(option.key) == "sandbox.plugin_dirs" && !only->Add("host", {&option, 1}))
+        std::abort();
+    return only;
+  }();
+  auto config = Config::Load(*schema, sources, UnknownKeys::kIgnore);
+  if (config) FillDefaults(*config, environ);
+  return config;
+}
+
+std::vector<std::string> NamesOf(const ScanResult& plugins, uint32_t kind) {
+  std::vector<std::string> names;
+  for (const LoadedPlugin& plugin : plugins.plugins)
+    if (plugin.descriptor->kind == kind) names.emplace_back(plugin.descriptor->name);
+  return names;
+}
+
+// The backends to make: those of sandbox.backends, of these only the one that sandbox.mode names.
+std::vector<std::string> EnabledBackends(const Config& config, const ScanResult& plugins) {
+  std::vector<std::string> names = config.List("sandbox.backends");
+  if (!config.IsSet("sandbox.backends")) names = NamesOf(plugins, CSB_KIND_BACKEND);
+  const std::string mode = config.Text("sandbox.mode");
+  const std::string only = mode == "incus-vm" ? "incus" : mode;
+  if (mode != "auto") std::erase_if(names, [&](const std::string& name) { return name != only; });
+  return names;
+}
+
+ServiceOptions OptionsOf(const Config& config) {
+  ServiceOptions options;
+  options.mode = config.Text("sandbox.mode");
+  options.order = config.List("sandbox.order");
+  options.max_sandboxes = static_cast<size_t>(config.Int("sandbox.max_sandboxes").value_or(10));
+  options.default_execution_timeout = config.Number("sandbox.default_execution_timeout").value_or(30);
+  options.max_execution_timeout = config.Number("sandbox.max_execution_timeout").value_or(300);
+  options.require = config.List("sandbox.require");
+  options.allow_unenforced = config.List("sandbox.allow_unenforced");
+  options.state_dir = config.Text("sandbox.state_dir");
+  return options;
+}
+
+}  // namespace
+
+App::App() = default;
+App::~App() { Shutdown(std::chrono::milliseconds(0)); }
+
+Result<std::unique_ptr<App>> App::Create(const AppOptions& options) {
+  std::unique_ptr<App> app(new App);
+  if (auto status = app->Load(options); !status) return status.error();
+  return app;
+}
+
+Status App::Load(const AppOptions& options) {
+  const ConfigSources sources{FindConfigFile(options.config_file, options.environ), options.environ,
+                              options.keys, CurrentFolder()};
+  if (auto status = schema_.Add("host", HostOptions()); !status) return status.error();
+  auto folders = FindPluginDirs(sources, options.environ);
+  if (!folders) return folders.error();
+  ScanResult scanned = ScanPlugins(PluginDirs(*folders));
+  plugins_.refused = std::move(scanned.refused);
+  for (LoadedPlugin& plugin : scanned.plugins) {
+    const std::span<const csb_option> declared(plugin.descriptor->options, plugin.descriptor->option_count);
+    if (auto status = schema_.Add(plugin.descriptor->name, declared, plugin.descriptor->description); !status)
+      plugins_.refused.emplace_back(plugin.path, status.error());
+    else
+      plugins_.plugins.push_back(std::move(plugin));
+  }
+  auto config = csb::host::Config::Load(schema_, sources);
+  if (!config) {
+    // A plugin that was refused is why its keys are unknown.
+    Error error = config.error();
+    for (const auto& [path, why] : plugins_.refused)
+      error.hint += (error.hint.empty() ? "" : "\n") + why.message;
+    return error;
+  }
+  config_.emplace(*std::move(config));
+  FillDefaults(*config_, options.environ);
+  if (auto status = CheckTogether(*config_, NamesOf(plugins_, CSB_KIND_BACKEND)); !status) return status;
+  const bool quiet = !options.quiet_level.empty() && !config_->IsSet("log.level");
+  if (options.silent) return {};
+  log_ = std::make_unique<Logger>(
+      LogOptions{.level = LogLevel(quiet ? options.quiet_level : config_->Text("log.level")),
+                 .json = config_->Text("log.format") == "json"});
+  for (const auto& [path, why] : plugins_.refused)
+    Log(CSB_LOG_WARN, "host",
+        "plugin refused: " + why.message + (why.hint.empty() ? "" : " (" + why.hint + ")"));
+  return {};
+}
+
+const LoadedPlugin* App::FindPlugin(uint32_t kind, std::string_view name) const {
+  for (const LoadedPlugin& plugin : plugins_.plugins)
+    if (plugin.descriptor->kind == kind && plugin.descriptor->name == name) return &plugin;
+  return nullptr;
+}
+
+void App::MakeThreads() {
+  if (workers_) return;
+  workers_ = std::make_unique<Workers>(kWorkers);
+  timers_ = std::make_unique<Timers>();
+}
+
+void App::CreateBackends() {
+  if (backends_created_) return;
+  backends_created_ = true;
+  MakeThreads();
+  for (const std::string& name : EnabledBackends(*config_, plugins_)) {
+    const auto fail = [&](Error error) {
+      Log(CSB_LOG_ERROR, "host",
+          "backend " + name + " is not used: " + error.message +
+              (error.hint.empty() ? "" : " (" + error.hint + ")"));
+      backend_failures_.push_back({name, std::move(error)});
+    };
+    const LoadedPlugin* plugin = FindPlugin(CSB_KIND_BACKEND, name);
+    if (plugin == nullptr) {
+      const std::string near = Nearest(name, NamesOf(plugins_, CSB_KIND_BACKEND));
+      fail({CSB_E_NOT_FOUND,
+            config_->Where("sandbox.backends") + ": no backend plugin " + Quoted(name) + " was found" +
+                (near.empty() ? "" : "; did you mean " + near + "?"),
+            "`clara-sandbox plugins` lists what was found.", false});
+      continue;
+    }
+    auto instance = BackendInstance::Create(*plugin, *this);
+    if (!instance)
+      fail(instance.error());
+    else
+      backends_.push_back(*std::move(instance));
+  }
+}
+
+Status App::StartService(bool public_listener) {
+  CreateBackends();
+  std::vector<std::string> names;
+  std::vector<BackendInstance*> instances;
+  for (const auto& backend : backends_) {
+    names.push_back(backend->name());
+    instances.push_back(backend.get());
+  }
+  metrics_ = std::make_unique<Metrics>(names, CSB_VERSION);
+  {
+    std::lock_guard lock(early_mutex_);
+    for (const EarlyCount& count : early_counts_) metrics_->Count(count.metric, count.labels, count.value);
+    early_counts_.clear();
+    counting_ = metrics_.get();
+  }
+  ServiceOptions options = OptionsOf(*config_);
+  options.public_listener = public_listener;
+  service_ = std::make_unique<Service>(std::move(options), std::move(instances), *this, *workers_, *timers_,
+                                       *metrics_);
+  return service_->Start();
+}
+
+const csb_service_v1* App::service() const { return service_ ? service_->table() : nullptr; }
+
+Status App::StartFrontends(const std::vector<std::string>& names, std::function<void(int)> on_finished) {
+  for (const std::string& name : names) {
+    const LoadedPlugin* plugin = FindPlugin(CSB_KIND_FRONTEND, name);
+    if (plugin == nullptr) {
+      const std::string near = Nearest(name, NamesOf(plugins_, CSB_KIND_FRONTEND));
+      return Error{CSB_E_NOT_FOUND,
+                   "no frontend plugin " + Quoted(name) + " was found" +
+                       (near.empty() ? "" : "; did you mean " + near + "?"),
+                   "`clara-sandbox plugins` lists what was found and what was refused.", false};
+    }
+    auto instance = FrontendInstance::Create(*plugin, *this, service());
+    if (!instance) return instance.error();
+    frontends_.push_back(*std::move(instance));
+    if (auto status = frontends_.back()->Start(on_finished); !status) return status;
+  }
+  return {};
+}
+
+void App::Reload() {
+  for (const auto& frontend : frontends_) frontend->Reload();
+}
+
+void App::Shutdown(std::chrono::milliseconds grace) {
+  for (const auto& frontend : frontends_) frontend->Stop();
+  if (service_) service_->Drain(grace);
+  frontends_.clear();
+  service_.reset();
+  backends_.clear();
+  if (workers_) workers_->Stop();
+  if (timers_) timers_->Stop();
+}
+
+void App::Log(int32_t level, std::string_view plugin, std::string_view message) {
+  if (log_) log_->Log(level, plugin, message);
+}
+
+std::optional<std::string_view> App::Config(std::string_view key) { return config_->Get(key); }
+
+void App::Count(std::string_view metric, std::string_view labels_json, double value) {
+  if (Metrics* metrics = counting_.load(std::memory_order_acquire))
+    return metrics->Count(metric, labels_json, value);
+  std::lock_guard lock(early_mutex_);
+  if (Metrics* metrics = counting_.load(std::memory_order_acquire))
+    return metrics->Count(metric, labels_json, value);
+  if (early_counts_.size() < 1000)
+    early_counts_.push_back({std::string(metric), std::string(labels_json), value});
+}
+
+bool App::Post(std::function<void()> work) { return workers_ && workers_->Post(std::move(work)); }
+
+}  // namespace csb::host
