@@ -163,7 +163,7 @@ void GuardedOperation::Cancel(csb_status cause) {
 }
 
 void GuardedOperation::Close() {
-  Slot* slot = std::exchange(slot_, nullptr);
+  Slot* slot = slot_;
   if (slot == nullptr) return;
   if (guard::Speaking::Mine(slot)) {
     slot->told = true;
@@ -171,6 +171,7 @@ void GuardedOperation::Close() {
     const guard::Speaking speaking(slot);
     slot->told = true;
   }
+  slot_ = nullptr;  // only now: until here a callback may have used it for Credit
   guard::CancelBackend(slot, CSB_E_CANCELLED);
   Slots::Get().Let(slot);
 }

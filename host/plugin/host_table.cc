@@ -9,24 +9,33 @@
 #include <utility>
 
 #include "clara_sandbox/cpp/result.h"
+#include "host/plugin/call.h"
 
 namespace csb::host {
 
 HostTable::HostTable(std::string plugin, HostServices& services)
-    : plugin_(std::move(plugin)), services_(services), table_{sizeof(csb_host), 0,    this,   &Log,
-                                                              &Config,          &Now, &Count, &Post,
-                                                              &GetExtension} {}
+    : plugin_(std::move(plugin)), services_(&services), table_{sizeof(csb_host), 0,    this,   &Log,
+                                                               &Config,          &Now, &Count, &Post,
+                                                               &GetExtension} {}
+
+void HostTable::Detach() {
+  const std::unique_lock lock(mutex_);
+  services_ = nullptr;
+}
 
 void HostTable::Log(const csb_host* host, int32_t level, csb_str message) {
-  const HostTable& self = Of(host);
-  self.services_.Log(std::clamp(level, CSB_LOG_TRACE, CSB_LOG_ERROR), self.plugin_, View(message));
+  With(host, [&](HostServices& services, const std::string& plugin) {
+    services.Log(std::clamp(level, CSB_LOG_TRACE, CSB_LOG_ERROR), plugin, View(message));
+  });
 }
 
 csb_str HostTable::Config(const csb_host* host, const char* key) {
-  if (key == nullptr) return {nullptr, 0};
-  const auto value = Of(host).services_.Config(key);
-  if (!value) return {nullptr, 0};
-  return {value->data() != nullptr ? value->data() : "", value->size()};
+  csb_str text{nullptr, 0};
+  if (key == nullptr) return text;
+  With(host, [&](HostServices& services, const std::string&) {
+    if (const auto value = services.Config(key)) text = {value->data() ? value->data() : "", value->size()};
+  });
+  return text;
 }
 
 uint64_t HostTable::Now(const csb_host*) {
@@ -34,20 +43,22 @@ uint64_t HostTable::Now(const csb_host*) {
 }
 
 void HostTable::Count(const csb_host* host, csb_str metric, csb_str labels, double value) {
-  Of(host).services_.Count(View(metric), View(labels), value);
+  With(host, [&](HostServices& services, const std::string&) {
+    services.Count(View(metric), View(labels), value);
+  });
 }
 
 csb_status HostTable::Post(const csb_host* host, void (*fn)(void*), void* ctx) {
   if (fn == nullptr) return CSB_E_INVALID;
-  const HostTable& self = Of(host);
-  const auto work = [fn, ctx, &services = self.services_, &plugin = self.plugin_] {
-    try {
-      fn(ctx);
-    } catch (...) {
-      services.Log(CSB_LOG_ERROR, plugin, "an exception left posted work (plugin-contract rule 9)");
-    }
-  };
-  return self.services_.Post(work) ? CSB_OK : CSB_E_UNAVAILABLE;
+  bool posted = false;
+  With(host, [&](HostServices& services, const std::string& plugin) {
+    // The workers are the services' own: those are there while the work runs.
+    posted = services.Post([fn, ctx, &services, plugin] {
+      if (Status s = CallPlugin(plugin, "posted work", [&] { fn(ctx); }); !s)
+        services.Log(CSB_LOG_ERROR, plugin, s.error().message);
+    });
+  });
+  return posted ? CSB_OK : CSB_E_UNAVAILABLE;
 }
 
 const void* HostTable::GetExtension(const csb_host*, const char*) { return nullptr; }

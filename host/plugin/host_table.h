@@ -3,6 +3,8 @@
 // host_table.h: the csb_host of one plugin, made from HostServices and the plugin's name.
 #pragma once
 
+#include <mutex>
+#include <shared_mutex>
 #include <string>
 
 #include "clara_sandbox/host.h"
@@ -10,16 +12,25 @@
 
 namespace csb::host {
 
-// Outlives the plugin's instance: the plugin keeps the pointer from create to destroy.
+// Outlives the plugin's instance: the plugin keeps the pointer from create to destroy. One that
+// is never destroyed may go on calling after Detach: nothing happens then.
 class HostTable {
  public:
   HostTable(std::string plugin, HostServices& services);
   HostTable(const HostTable&) = delete;
   HostTable& operator=(const HostTable&) = delete;
   const csb_host* table() const { return &table_; }
+  // The services are not used any more when this has returned.
+  void Detach();
 
  private:
-  static const HostTable& Of(const csb_host* host) { return *static_cast<const HostTable*>(host->impl); }
+  // Runs f(services, plugin) if they are still there.
+  template <typename F>
+  static void With(const csb_host* host, F&& f) {
+    const HostTable& self = *static_cast<const HostTable*>(host->impl);
+    const std::shared_lock lock(self.mutex_);
+    if (self.services_ != nullptr) f(*self.services_, self.plugin_);
+  }
   static void Log(const csb_host* host, int32_t level, csb_str message);
   static csb_str Config(const csb_host* host, const char* key);
   static uint64_t Now(const csb_host* host);
@@ -28,7 +39,8 @@ class HostTable {
   static const void* GetExtension(const csb_host* host, const char* id);
 
   const std::string plugin_;
-  HostServices& services_;
+  mutable std::shared_mutex mutex_;
+  HostServices* services_;  // under mutex_
   csb_host table_;
 };
 
