@@ -175,16 +175,17 @@ class HttpConnection final : public Connection, private TransportEvents, private
   }
 
   bool PumpBody() {
-    if (answered_) return false;  // what is left is not read: the connection ends with the answer
+    if (answered_ && close_) return false;  // what is left is not read: the connection ends with the answer
     body_pace_.Start(Clock::now());
     if (input_.empty()) return false;
     const ParseResult result = parser_.ParseBody(input_.view(), *exchange_);
     if (!result.ok()) {
-      // What the exchange has begun must not look complete.
-      if (begun_ && !answered_)
-        Close();
-      else if (!answered_)
+      if (!begun_)
         Reject(result);
+      else if (answered_)
+        EndAfterAnswer();
+      else
+        Close();  // what the exchange has begun must not look complete
       return false;
     }
     input_.Consumed(result.consumed);
@@ -201,7 +202,22 @@ class HttpConnection final : public Connection, private TransportEvents, private
   void BodyEnd() {
     body_pace_.Stop();
     stage_ = Stage::kAnswer;
-    if (!answered_) exchange_->OnBodyEnd();
+    ShrinkInput();
+    if (!answered_)
+      exchange_->OnBodyEnd();
+    else if (output_.empty())
+      Flushed();
+  }
+
+  // A body's buffer is large; a pending read holds on to it.
+  void ShrinkInput() {
+    if (!reading_) input_.Shrink(kFirstBuffer);
+  }
+
+  void EndAfterAnswer() {
+    close_ = true;
+    stage_ = Stage::kAnswer;
+    if (output_.empty()) Flushed();
   }
 
   // Bytes that make no request, or no body: answered where that is still possible, then closed.
@@ -289,8 +305,9 @@ class HttpConnection final : public Connection, private TransportEvents, private
   bool begun() const override { return begun_; }
 
   std::string Head(const Reply& reply, std::optional<uint64_t> length) {
-    // A body that is not read to its end would be taken for the next request.
-    if (stage_ == Stage::kBody && !parser_.done()) close_ = true;
+    // A body that is not read to its end would be taken for the next request; one of no interest is read
+    // over.
+    if (stage_ == Stage::kBody && !parser_.done() && exchange_->body_limit() > 0) close_ = true;
     if (draining_) close_ = true;
     return ResponseHead({.http11 = http11_,
                          .close = close_,
@@ -350,14 +367,14 @@ class HttpConnection final : public Connection, private TransportEvents, private
   void Flushed() {
     if (!output_.empty() || stage_ == Stage::kClosed || stage_ == Stage::kLinger) return;
     write_pace_.Stop();
-    if (!answered_) return;
+    if (!answered_ || (stage_ == Stage::kBody && !close_)) return;
     Log();
     exchange_.reset();
     if (close_ || draining_ || !parser_.done()) return Linger();
     callback_.reset();
     begun_ = answered_ = chunked_ = is_head_ = expects_continue_ = false;
     parser_.Reset();
-    input_.Shrink(kFirstBuffer);
+    ShrinkInput();
     stage_ = Stage::kHead;
     const auto now = Clock::now();
     head_deadline_ =

@@ -4,14 +4,11 @@
 namespace csb::http {
 namespace {
 
-// Reads a small body over, so that the connection can be kept, and answers.
+// Answers at once; a small body that is still to come is read over by the connection.
 class Fixed final : public Exchange {
  public:
   Fixed(Reply reply, Responder& out) : reply_(std::move(reply)), out_(out) {}
-  void Start() override {
-    if (reply_.close) out_.Respond(std::move(reply_));
-  }
-  void OnBodyEnd() override { out_.Respond(std::move(reply_)); }
+  void Start() override { out_.Respond(std::move(reply_)); }
 
  private:
   Reply reply_;
