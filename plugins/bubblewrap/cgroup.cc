@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <sstream>
 
 #include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/errno_error.h"
@@ -165,6 +166,17 @@ std::optional<uint64_t> Cgroup::CpuTimeNs() const {
 std::string Cgroup::OomFile() const {
   if (!memory_) return {};
   return memory_.path + (memory_.version == 2 ? "/memory.events" : "/memory.oom_control");
+}
+
+std::vector<pid_t> Cgroup::Processes() const {
+  std::vector<pid_t> pids;
+  for (const std::string& file : ProcsFiles()) {
+    const auto text = ReadSmallFile(file);
+    std::istringstream words(text ? *text : "");
+    for (pid_t pid; words >> pid;)
+      if (std::find(pids.begin(), pids.end(), pid) == pids.end()) pids.push_back(pid);
+  }
+  return pids;
 }
 
 bool Cgroup::Remove() const {

@@ -14,6 +14,8 @@
 // Values are copied freely and used from any thread; every function makes a few short system calls.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -82,6 +84,8 @@ class Cgroup {
   int cpu_version() const { return cpu_.version; }
   int pids_version() const { return pids_.version; }
 
+  // Processes in any of the groups now.
+  std::vector<pid_t> Processes() const;
   // True once all are gone. False while a process is left in one.
   bool Remove() const;
 

@@ -51,6 +51,7 @@ std::string BuildRequest(const LaunchSpec& spec) {
   for (const RlimitSpec& limit : spec.rlimits)
     request.Add("rlimit", std::to_string(limit.resource) + ":" + std::to_string(limit.soft) + ":" +
                               std::to_string(limit.hard));
+  if (spec.before_command) request.Add("block", uint64_t{1});
   for (const std::string& arg : spec.command) request.Add("arg", arg);
   return request.text();
 }
@@ -86,7 +87,8 @@ Result<Pipe> MakePipe() {
   return pipe;
 }
 
-Result<pid_t> Spawn(const std::string& program, int request, int report, int seccomp, int complaints) {
+Result<pid_t> Spawn(const std::string& program, int request, int report, int seccomp, int block,
+                    int complaints) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
@@ -95,6 +97,7 @@ Result<pid_t> Spawn(const std::string& program, int request, int report, int sec
   posix_spawn_file_actions_adddup2(&actions, request, launch::kRequestFd);
   posix_spawn_file_actions_adddup2(&actions, report, launch::kReportFd);
   posix_spawn_file_actions_adddup2(&actions, seccomp, launch::kSeccompFd);
+  posix_spawn_file_actions_adddup2(&actions, block, launch::kBlockFd);
   std::string name = program;
   char* argv[] = {name.data(), nullptr};
   char* environment[] = {nullptr};
@@ -197,8 +200,15 @@ Result<Launched> Launch(const LaunchSpec& spec) {
   auto complaints = MakePipe();
   if (!complaints) return complaints.error();
 
-  auto helper =
-      Spawn(spec.program, request->get(), report->write.get(), seccomp->get(), complaints->write.get());
+  auto block = MakePipe();
+  if (!block) return block.error();
+  auto block_read = High(block->read.release());
+  if (!block_read) return block_read.error();
+  fcntl(block_read->get(), F_SETFL, 0);
+
+  auto helper = Spawn(spec.program, request->get(), report->write.get(), seccomp->get(), block_read->get(),
+                      complaints->write.get());
+  block_read->reset();
   report->write.reset();
   complaints->write.reset();
   if (!helper) return helper.error();
@@ -222,6 +232,16 @@ Result<Launched> Launch(const LaunchSpec& spec) {
     pollfd wait{out.complaints.get(), POLLIN, 0};
     poll(&wait, 1, 1000);
     return Explain("it ended at once", ReadComplaints(out.complaints.get()));
+  }
+  if (spec.before_command) {
+    Status ready = spec.before_command(out.init);
+    const char go = 1;
+    if (ready && write(block->write.get(), &go, 1) != 1)
+      ready = ErrnoError("write", "bwrap's block descriptor");
+    if (!ready) {
+      if (Status s = out.init_fd.Signal(SIGKILL); !s) return s.error();
+      return ready.error();
+    }
   }
   return out;
 }

@@ -13,6 +13,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,6 +39,8 @@ struct LaunchSpec {
   std::string image;  // "": `workspace` is a plain folder
   std::vector<std::string> cgroup_procs;
   std::vector<RlimitSpec> rlimits;
+  // Runs while bwrap waits, after the namespaces are there and before the agent starts.
+  std::function<Status(pid_t init)> before_command;
   std::chrono::milliseconds timeout{15'000};
 };
 

@@ -82,6 +82,7 @@ std::vector<std::string> BwrapCommand(const SandboxView& view) {
   Namespaces(c, view);
   Rights(c, view);
   c.Add("--seccomp", std::to_string(launch::kSeccompFd), "--info-fd", std::to_string(launch::kReportFd));
+  if (view.wait_for_network) c.Add("--block-fd", std::to_string(launch::kBlockFd));
   SystemFolders(c);
   c.Add("--ro-bind", view.etc, "/etc");
   for (const std::string& folder : view.etc_binds) c.Add("--ro-bind", folder, folder);
@@ -91,8 +92,9 @@ std::vector<std::string> BwrapCommand(const SandboxView& view) {
   c.Add("--dir", "/run", "--perms", "0700", "--dir", "/run/clara");
   c.Add("--ro-bind", view.control, kControlInside, "--ro-bind", view.agent, kAgentInside);
   c.Add("--remount-ro", "/", "--chdir", "/", "--", kAgentInside);
+  c.Add("--control", kControlInside, "--workspace", "/workspace");
   const std::string id = std::to_string(kUserInside);
-  c.Add("--control", kControlInside, "--workspace", "/workspace", "--user", id, "--group", id);
+  if (view.separate_uids) c.Add("--user", id, "--group", id);
   for (const std::string& option : view.agent_options) c.Add(option);
   return c.Take();
 }

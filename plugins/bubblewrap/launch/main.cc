@@ -45,6 +45,7 @@ int main() {
 
   const launch::Request request = launch::Request::Read(launch::kRequestFd);
   close(launch::kRequestFd);
+  if (!request.Has("block")) close(launch::kBlockFd);
   if (!request.Has("arg")) launch::FailPlain("the request names no command");
   const unsigned agent = request.Number("agent_uid"), user = request.Number("user_uid");
 

@@ -12,6 +12,7 @@
 //   workspace=PATH                         folder that becomes /workspace
 //   image=PATH                             file with an ext4 to be mounted there
 //   rlimit=RESOURCE:SOFT:HARD              (repeats)
+//   block=1                                bwrap waits for a byte on kBlockFd before it runs the agent
 //   arg=TEXT                               (repeats) the command line, bwrap's path first
 //
 // The answer on kReportFd: "monitor PID\n", then what bwrap writes for --info-fd; or "!message\n".
@@ -22,7 +23,8 @@ namespace csb::bwrap::launch {
 inline constexpr int kRequestFd = 3;
 inline constexpr int kReportFd = 4;   // bwrap --info-fd
 inline constexpr int kSeccompFd = 5;  // bwrap --seccomp
-inline constexpr int kUsernsFd = 6;   // bwrap --userns
+inline constexpr int kBlockFd = 6;    // bwrap --block-fd; closed unless the request has block=1
+inline constexpr int kUsernsFd = 7;   // bwrap --userns
 
 // Where the launcher puts what bwrap binds, so that bwrap, under the sandbox's own uid, reaches it
 // whatever the permissions of the folders above. Seen by no process but bwrap.

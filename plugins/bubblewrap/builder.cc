@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/bubblewrap/builder.h"
+
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "plugins/bubblewrap/launch/request.h"
+#include "plugins/bubblewrap/network.h"
+#include "plugins/bubblewrap/seccomp_filter.h"
+#include "plugins/bubblewrap/small_file.h"
+#include "plugins/common/errno_error.h"
+
+namespace csb::bwrap {
+namespace {
+
+constexpr uint64_t kMostTmp = 1 << 30;
+constexpr uint64_t kOpenFiles = 65'536;
+
+// Folders that no sandbox may list but whose parts its uids reach.
+Status MakeRoots(const Options& options) {
+  for (const std::string& folder : {options.data_dir, options.runtime_dir, options.runtime_dir + "/locks"})
+    if (Status s = MakeFolders(folder, 0711); !s) return s;
+  return MakeFolders(options.state_dir, 0711);
+}
+
+}  // namespace
+
+Builder::Builder(HostRef host, const Options& options)
+    : host_(host),
+      options_(options),
+      templates_(options.state_dir + "/templates"),
+      uids_(options.state_dir + "/uids", options.uids) {}
+
+const CgroupParent& Builder::cgroups() {
+  std::call_once(cgroups_once_, [this] { cgroups_ = FindCgroupParent(ReadCgroupView()); });
+  return cgroups_;
+}
+
+std::string Builder::images_missing() {
+  std::call_once(images_once_, [this] { images_missing_ = ImagesPossible(); });
+  return images_missing_;
+}
+
+Result<std::string> Builder::seccomp() {
+  std::call_once(seccomp_once_, [this] { seccomp_ = BuildSeccompFilter(); });
+  return seccomp_;
+}
+
+void Builder::Warm() {
+  cgroups();
+  if (!seccomp()) host_.LogError(seccomp().error().message);
+  if (options_.limits.disk == 0 || !images_missing().empty() || options_.uids.count == 0) return;
+  if (Status s = MakeRoots(options_); !s) return host_.LogWarn(s.error().message);
+  if (Status s = templates_.Prepare(options_.limits.disk / 4096 * 4096); !s) host_.LogWarn(s.error().message);
+}
+
+Result<UserRecord> Builder::PrepareData(const Paths& paths, const std::string& user, bool* fresh) {
+  *fresh = false;
+  auto record = ReadUserRecord(paths.record());
+  if (record) {
+    if (record->user != user)
+      return Error{CSB_E_INTERNAL, paths.record() + " belongs to another user",
+                   "remove it if that user is gone", false};
+    if (record->image == 0 || Exists(paths.image())) return record;
+  } else if (record.error().code != CSB_E_NOT_FOUND) {
+    return record.error();
+  }
+  *fresh = true;
+  if (Status s = MakeRoots(options_); !s) return s.error();
+  UserRecord made{user, {}, Rfc3339Now(), 0};
+  if (options_.uids.count > 0) {
+    auto pair = uids_.Claim(paths.name);
+    if (!pair) return pair.error();
+    made.uids = *pair;
+  }
+  if (Status s = MakeFolders(paths.data, 0711); !s) return s.error();
+  if (options_.limits.disk > 0 && made.uids.user != 0 && images_missing().empty()) {
+    if (Status s = templates_.Make(paths.image(), options_.limits.disk); !s) return s.error();
+    made.image = options_.limits.disk / 4096 * 4096;
+    return made;
+  }
+  if (Status s = MakeFolders(paths.workspace(), 0700); !s) return s.error();
+  // Ours alone until now: the parent is no sandbox's.
+  if (made.uids.user != 0 && lchown(paths.workspace().c_str(), made.uids.user, made.uids.user) != 0)
+    return ErrnoError("chown", paths.workspace());
+  return made;
+}
+
+Status Builder::PrepareRuntime(const Paths& paths, const UidPair& uids) {
+  if (Status s = MakeRoots(options_); !s) return s;
+  if (Status s = MakeFolders(paths.runtime, 0711); !s) return s;
+  if (Status s = MakeFolders(paths.control(), 0750); !s) return s;
+  if (uids.agent != 0 && lchown(paths.control().c_str(), 0, uids.agent) != 0)
+    return ErrnoError("chown", paths.control());
+  return {};
+}
+
+Result<EtcFolder> Builder::Etc(const Limits& limits) {
+  EtcOptions etc{.network = limits.network != Network::kNone, .resolv_conf = ""};
+  if (limits.network == Network::kPasta) etc.resolv_conf = PastaResolvConf();
+  return MakeEtcFolder(options_.runtime_dir, etc);
+}
+
+SandboxView Builder::View(const Paths& paths, const Limits& limits, const EtcFolder& etc,
+                          bool separate) const {
+  SandboxView view;
+  view.bwrap = options_.bwrap;
+  view.separate_uids = separate;
+  view.agent = separate ? launch::kStagedAgent : options_.agent;
+  view.control = separate ? launch::kStagedControl : paths.control();
+  view.etc = separate ? launch::kStagedEtc : etc.folder;
+  view.workspace = separate ? launch::kStagedWorkspace : paths.workspace();
+  view.network_namespace = limits.network != Network::kHost;
+  view.etc_binds = etc.binds;
+  view.tmp_bytes = options_.tmp_bytes;
+  if (view.tmp_bytes == 0)
+    view.tmp_bytes = limits.memory == 0 ? kMostTmp : std::min(kMostTmp, limits.memory / 2);
+  view.agent_options = {"--idle-timeout", std::to_string(options_.idle_timeout), "--python", options_.python};
+  for (const std::string& variable : UserEnvironment()) {
+    view.agent_options.push_back("--env");
+    view.agent_options.push_back(variable);
+  }
+  if (limits.network == Network::kPasta) {
+    view.set_routes = true;
+    view.wait_for_network = true;
+    view.agent_options.push_back("--block-routes");
+    view.agent_options.push_back(options_.blocked_ranges);
+  }
+  return view;
+}
+
+std::vector<RlimitSpec> Builder::Rlimits(const Limits& limits, bool image) {
+  std::vector<RlimitSpec> out = {{RLIMIT_CORE, 0, 0}, {RLIMIT_NOFILE, 1024, kOpenFiles}};
+  const bool separate = options_.uids.count > 0;
+  // Below the group's bound, so that the agent can still fork when user code can't. With one uid the
+  // host user's other processes count too, so there the group alone has to hold.
+  if (separate && limits.pids > 0) out.push_back({RLIMIT_NPROC, limits.pids, limits.pids});
+  if (!image && limits.disk > 0) out.push_back({RLIMIT_FSIZE, limits.disk, limits.disk});
+  if (!cgroups().memory && limits.memory > 0) out.push_back({RLIMIT_AS, limits.memory, limits.memory});
+  return out;
+}
+
+Result<LiveRecord> Builder::Launch(const Paths& paths, const UserRecord& record, const Limits& limits,
+                                   Launched* launched) {
+  LiveRecord live{record.user, record.uids, limits, Rfc3339Now(), record.image, {}, {}, {}, {}};
+  auto filter = seccomp();
+  if (!filter) return filter.error();
+  auto etc = Etc(limits);
+  if (!etc) return etc.error();
+  auto group = Cgroup::Make(cgroups(), paths.name, limits);
+  if (!group) return group.error();
+  live.cgroup = *group;
+  if (Status s = WriteLiveRecord(paths.live(), live); !s) return s.error();
+
+  const bool separate = record.uids.user != 0;
+  const SandboxView view = View(paths, limits, *etc, separate);
+  LaunchSpec spec;
+  spec.program = options_.launcher;
+  spec.command = BwrapCommand(view);
+  spec.seccomp = *filter;
+  if (separate) spec.uids = record.uids;
+  spec.agent = options_.agent;
+  spec.control = paths.control();
+  spec.etc = etc->folder;
+  spec.workspace = paths.workspace();
+  if (record.image > 0) spec.image = paths.image();
+  spec.cgroup_procs = group->ProcsFiles();
+  spec.rlimits = Rlimits(limits, record.image > 0);
+  if (limits.network == Network::kPasta)
+    spec.before_command = [&](pid_t init) -> Status {
+      auto pasta = StartPasta(options_.pasta, init, record.uids);
+      if (pasta) live.pasta = *pasta;
+      return pasta ? Status() : Status(pasta.error());
+    };
+  auto started = bwrap::Launch(spec);
+  if (!started) return started.error();
+  if (auto id = Identify(started->monitor)) live.monitor = *id;
+  if (auto id = Identify(started->init)) live.init = *id;
+  *launched = std::move(*started);
+  if (Status s = WriteLiveRecord(paths.live(), live); !s) return s.error();
+  return live;
+}
+
+void Builder::ReleaseUids(const std::string& name, const UidPair& uids) {
+  if (options_.uids.count == 0) return;
+  if (Status s = uids_.Release(name, uids); !s) host_.LogWarn(s.error().message);
+}
+
+}  // namespace csb::bwrap
