@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// breaker.h: keeps a dead backend from costing each request a timeout.
+//
+//   Breaker breaker(3);
+//   if (auto reason = breaker.OpenReason()) return Unavailable(*reason);
+//   if (breaker.Failed("connection refused")) ProbeLater();   // it just opened
+//   breaker.Close();                                          // the probe found it well again
+//
+// Closed: failures in a row are counted, a success starts over. At the limit it opens, and stays
+// open until a probe (the half-open trial, made by the owner after a while) closes it. Thread-safe;
+// IsOpen is one atomic load, for the way of every request.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace csb::host {
+
+class Breaker {
+ public:
+  explicit Breaker(int limit) : limit_(limit) {}
+
+  bool IsOpen() const { return open_.load(std::memory_order_acquire); }
+  std::optional<std::string> OpenReason() const;
+  // true: the limit is reached and the breaker is closed still. The caller opens it, or asks a
+  // probe first where the failure came out of a sandbox and so may be a lie.
+  bool Failed();
+  void Succeeded() {
+    if (failures_.load(std::memory_order_relaxed) != 0) failures_.store(0, std::memory_order_relaxed);
+  }
+  // true: it was closed.
+  bool Open(std::string_view reason);
+  // true: it was open.
+  bool Close();
+
+ private:
+  const int limit_;
+  std::atomic<int> failures_{0};
+  std::atomic<bool> open_{false};
+  mutable std::mutex mutex_;
+  std::string reason_;
+};
+
+}  // namespace csb::host

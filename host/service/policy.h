@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// policy.h: what has to be enforced in a sandbox, and what its info says is not. Sandboxes report
+// what was read back from the kernel (docs/operations.md, `enforced`), never what was asked for.
+//
+//   for (const Gap& gap : Gaps(info, {"disk"})) Warn(gap.name + ": " + gap.why);
+#pragma once
+
+#include <array>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "clara_sandbox/cpp/json.h"
+
+namespace csb::host {
+
+inline constexpr std::array<std::string_view, 6> kProtections = {"memory", "cpu",     "pids",
+                                                                 "disk",   "network", "seccomp"};
+
+struct Gap {
+  std::string name;  // one of the protections
+  std::string why;   // the sandbox's own words
+};
+
+// The protections of `names` that `info` does not report as enforced. One that is not reported at
+// all counts as not enforced.
+template <typename Names>
+std::vector<Gap> Gaps(const json::Value& info, const Names& names) {
+  std::vector<Gap> gaps;
+  const json::Value* enforced = json::Find(info, "enforced");
+  for (const auto& name : names) {
+    const json::Value* member = enforced == nullptr ? nullptr : json::Find(*enforced, name);
+    if (member == nullptr) {
+      gaps.push_back({std::string(name), "not reported"});
+    } else if (json::GetBool(*member, "enforced") != true) {
+      gaps.push_back(
+          {std::string(name), std::string(json::GetString(*member, "by").value_or("no reason given"))});
+    }
+  }
+  return gaps;
+}
+
+// What a sandbox must enforce: `require`, and for a service that listens beyond loopback every
+// protection that is not in `allow_unenforced`.
+std::vector<std::string> Required(const std::vector<std::string>& require,
+                                  const std::vector<std::string>& allow_unenforced, bool public_listener);
+
+}  // namespace csb::host
