@@ -76,6 +76,9 @@ void CheckApp(App& app, Findings& findings, bool& can_serve) {
   for (const auto& [path, error] : app.plugins().refused)
     findings.push_back({Level::kWarn, "plugin", error.message, error.hint});
   app.CreateBackends();
+  if (app.backends().empty() && app.backend_failures().empty())
+    findings.push_back({Level::kFail, "backends", "none is installed and enabled",
+                        "Install one, or look at sandbox.mode and sandbox.backends."});
   for (const BackendFailure& failure : app.backend_failures())
     findings.push_back({Level::kFail, "backend " + failure.name, failure.error.message, failure.error.hint});
   for (const auto& backend : app.backends())
