@@ -306,6 +306,8 @@ def main(arguments):
         for name, entry in names.items():
             if arguments and name not in arguments:
                 continue
+            if bare and (name.startswith("flood_") or "ends" in entry):
+                continue  # nothing would bound them
             wrong, seconds = check_program(sandboxes, host, entry, have)
             weaker += wrong.startswith("~")
             failures += bool(wrong) and not wrong.startswith("~")

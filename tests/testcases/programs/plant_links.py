@@ -17,5 +17,8 @@ try:
         check.escaped("wrote through a link to the host")
 except OSError:
     pass
-check.expect(os.path.realpath("csb-proc").startswith("/"), "a link into /proc resolves strangely")
+try:
+    check.expect(not os.listdir("csb-proc/root"), "a link through /proc/1/root shows a root folder")
+except OSError:
+    pass
 check.done()
