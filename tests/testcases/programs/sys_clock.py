@@ -2,7 +2,8 @@
 from probe import *
 
 check = Check("the clock cannot be set")
-timespec = (ctypes.c_long * 2)(1, 0)
+# To now: harmless where it works after all.
+timespec = (ctypes.c_long * 2)(int(time.time()), 0)
 check.refused("settimeofday", ctypes.addressof(timespec), 0)
 check.refused("clock_settime", 0, ctypes.addressof(timespec))
 timex = ctypes.create_string_buffer(208)
