@@ -1,97 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The whole backend through its C table, with the real bwrap, launcher and agent.
-#include "plugins/bubblewrap/backend.h"
+// What users of one host see: commands, limits, files, the end of sandboxes.
+#include <thread>
 
-#include <gmock/gmock.h>
-
-#include "clara_sandbox/cpp/json.h"
-#include "clara_sandbox/testing/fake_host.h"
-#include "clara_sandbox/testing/fake_service.h"
-#include "clara_sandbox/testing/recorder.h"
-#include "plugins/bubblewrap/testing.h"
+#include "plugins/bubblewrap/backend_fixture.h"
 
 namespace csb::bwrap {
 namespace {
 
-using csb::testing::BackendHarness;
-using csb::testing::FakeHost;
-using csb::testing::Recorder;
+using ::testing::AnyOf;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
-
-class BackendTest : public ::testing::Test {
- protected:
-  using Harness = BackendHarness<BubblewrapBackend>;
-
-  FakeHost::Options Config(FakeHost::Options more = {}) const {
-    FakeHost::Options config = {{"sandbox.data_dir", folder_ / "data"},
-                                {"sandbox.state_dir", folder_ / "state"},
-                                {"sandbox.runtime_dir", folder_ / "run"},
-                                {"bubblewrap.agent", LibFolder() + "/clara-sandbox-agent"},
-                                {"bubblewrap.launcher", LibFolder() + "/clara-sandbox-launch"},
-                                {"bubblewrap.memory", "134217728"},
-                                {"bubblewrap.disk", "33554432"},
-                                {"bubblewrap.cpu", "1"},
-                                {"bubblewrap.pids", "64"},
-                                {"bubblewrap.timeout", "60"}};
-    for (auto& [key, value] : more) config[key] = value;
-    return config;
-  }
-
-  void Start(FakeHost::Options more = {}) {
-    host_ = std::make_unique<FakeHost>(Config(std::move(more)), 4);
-    backend_ = std::make_unique<Harness>(*host_);
-    ASSERT_EQ(backend_->code(), CSB_OK) << backend_->error().message;
-  }
-  void Stop() {
-    backend_.reset();
-    host_.reset();
-  }
-  void TearDown() override {
-    if (backend_ == nullptr) return;
-    for (const std::string& user : users_) Call(CSB_OP_DESTROY, R"({"purge":true})", user);
-    Stop();
-  }
-
-  struct Answer {
-    csb_status code;
-    std::string result, message, out, err, hint;
-  };
-  Answer Call(uint32_t op, const std::string& payload = "{}", const std::string& user = "alice",
-              uint64_t timeout_ms = 0) {
-    users_.insert(user);
-    Request request{.op = op, .user = user, .payload = payload};
-    if (timeout_ms > 0) request.deadline_ns = host_->ref().NowNs() + timeout_ms * 1'000'000;
-    Recorder recorder(Harness::table(), backend_->self(), request);
-    EXPECT_TRUE(recorder.Wait(std::chrono::seconds(30)));
-    EXPECT_THAT(recorder.violations(), IsEmpty());
-    return {recorder.code(),
-            recorder.result(),
-            recorder.message(),
-            recorder.output(CSB_STREAM_STDOUT),
-            recorder.output(CSB_STREAM_STDERR),
-            recorder.hint()};
-  }
-  Answer Shell(const std::string& command, const std::string& user = "alice") {
-    json::Buffer buffer;
-    json::Writer w(buffer);
-    w.StartObject();
-    json::Member(w, "command", command);
-    w.EndObject();
-    return Call(CSB_OP_SHELL, buffer.GetString(), user, 20'000);
-  }
-  void Create(const std::string& user = "alice", const std::string& payload = "{}") {
-    const Answer made = Call(CSB_OP_CREATE, payload, user);
-    ASSERT_EQ(made.code, CSB_OK) << made.message << "\n" << made.hint;
-  }
-
-  TemporaryFolder folder_;
-  std::unique_ptr<FakeHost> host_;
-  std::unique_ptr<Harness> backend_;
-  std::set<std::string> users_;
-};
 
 TEST_F(BackendTest, ACommandRunsInAFreshSandbox) {
   Start();
@@ -128,6 +47,163 @@ TEST_F(BackendTest, EveryLimitIsReadBackFromTheKernel) {
     EXPECT_EQ(json::GetBool(*one, "enforced"), true) << name << ": " << json::ToString(*one);
   }
   EXPECT_THAT(status.result, HasSubstr("128 MiB"));
+}
+
+TEST_F(BackendTest, TooMuchMemoryIsATypedCauseAndTheNextCallWorks) {
+  CSB_NEED_ROOT();
+  Start();
+  Create();
+  const Answer answer = Shell("/usr/bin/python3 -c 'bytearray(400 << 20)'");
+  ASSERT_EQ(answer.code, CSB_OK) << answer.message;
+  EXPECT_EQ(Text(answer.result, "cause"), "oom");
+  EXPECT_EQ(Number(answer.result, "exit_code"), 137);
+  EXPECT_THAT(Text(answer.result, "message"), HasSubstr("OOM killed"));
+  EXPECT_THAT(Text(answer.result, "hint"), HasSubstr("BUBBLEWRAP_SANDBOX_MEMORY"));
+  EXPECT_EQ(Shell("echo again").out, "again\n");
+  // A kill that memory has nothing to do with stays a signal.
+  EXPECT_NE(Text(Shell("kill -9 $$").result, "cause"), "oom");
+}
+
+TEST_F(BackendTest, AForkBombLeavesTheNextCallWorking) {
+  CSB_NEED_ROOT();
+  Start();
+  Create();
+  const Answer bomb = Shell("for i in $(seq 100); do sleep 30 & done; echo started");
+  EXPECT_THAT(bomb.err, HasSubstr("fork"));
+  EXPECT_EQ(Shell("echo again").out, "again\n");
+}
+
+TEST_F(BackendTest, AFullWorkspaceCanBeEmptied) {
+  CSB_NEED_ROOT();
+  Start();
+  Create();
+  EXPECT_THAT(Shell("head -c 64M /dev/zero > big").err, HasSubstr("No space left"));
+  EXPECT_EQ(Shell("rm big; echo room > note; cat note").out, "room\n");
+}
+
+TEST_F(BackendTest, ManyInodesEndInAnError) {
+  CSB_NEED_ROOT();
+  Start();
+  Create();
+  EXPECT_THAT(Shell("mkdir d; cd d; for i in $(seq 5000); do : > $i || exit 1; done").err,
+              HasSubstr("No space left"));
+  EXPECT_EQ(Shell("rm -r d; echo fine").out, "fine\n");
+}
+
+TEST_F(BackendTest, CreateIsIdempotentAndRefusesOtherLimits) {
+  Start();
+  Create();
+  const pid_t init = Live().init.pid;
+  Create();
+  EXPECT_EQ(Live().init.pid, init);
+  Create("alice", R"({"memory_limit":"128m"})");
+  const Answer other = Call(CSB_OP_CREATE, R"({"memory_limit":"256m"})");
+  EXPECT_EQ(other.code, CSB_E_CONFLICT);
+  EXPECT_THAT(other.message, HasSubstr("memory_limit"));
+  EXPECT_EQ(Call(CSB_OP_CREATE, R"({"cpu_limit":-1})").code, CSB_E_INVALID);
+}
+
+TEST_F(BackendTest, FilesOutliveStopRestartAndDestroyButNotPurge) {
+  Start();
+  EXPECT_EQ(Call(CSB_OP_STATUS).code, CSB_E_NOT_FOUND);
+  EXPECT_THAT(Call(CSB_OP_STOP).result, HasSubstr("not_found"));
+  EXPECT_THAT(Call(CSB_OP_DESTROY).result, HasSubstr("not_found"));
+  Create();
+  Shell("echo kept > note");
+  const LiveRecord first = Live();
+  EXPECT_THAT(Call(CSB_OP_STOP).result, HasSubstr("stopped"));
+  ExpectNothingLeft(first);
+  EXPECT_THAT(Call(CSB_OP_STATUS).result, HasSubstr(R"("status":"stopped")"));
+  EXPECT_EQ(Shell("cat note").code, CSB_E_NO_SANDBOX);
+  EXPECT_EQ(Call(CSB_OP_RESTART).code, CSB_OK);
+  EXPECT_EQ(Shell("cat note").out, "kept\n");
+  const LiveRecord second = Live();
+  EXPECT_EQ(second.uids, first.uids);
+  EXPECT_EQ(Call(CSB_OP_RESTART).code, CSB_OK);
+  EXPECT_NE(Live().init.pid, second.init.pid);
+  EXPECT_THAT(Call(CSB_OP_DESTROY).result, HasSubstr(R"("files_preserved":true)"));
+  Create();
+  EXPECT_EQ(Shell("cat note").out, "kept\n");
+  EXPECT_THAT(Call(CSB_OP_DESTROY, R"({"purge":true})").result, HasSubstr(R"("files_preserved":false)"));
+  EXPECT_FALSE(Exists(PathsOf("alice").data));
+  EXPECT_EQ(Call(CSB_OP_STATUS).code, CSB_E_NOT_FOUND);
+  Create();
+  EXPECT_THAT(Shell("cat note").err, HasSubstr("No such file"));
+}
+
+TEST_F(BackendTest, UsersShareNothing) {
+  CSB_NEED_ROOT();
+  Start();
+  Create("a.b");
+  Create("a-b");
+  EXPECT_NE(Live("a.b").uids, Live("a-b").uids);
+  Shell("echo mine > secret; chmod 644 secret", "a.b");
+  EXPECT_THAT(Shell("cat secret", "a-b").err, HasSubstr("No such file"));
+  EXPECT_EQ(Shell("ls /proc | grep -c '^[0-9]'", "a-b").out, Shell("ls /proc | grep -c '^[0-9]'", "a.b").out);
+  const Answer list = Call(CSB_OP_LIST, "{}", "");
+  EXPECT_THAT(list.result, ::testing::AllOf(HasSubstr("\"a.b\""), HasSubstr("\"a-b\"")));
+}
+
+TEST_F(BackendTest, AKilledSandboxEndsItsOperationsAndIsMadeAnew) {
+  Start();
+  Create();
+  Shell("echo kept > note");
+  const LiveRecord live = Live();
+  Request request{.op = CSB_OP_SHELL, .user = "alice", .payload = R"({"command":"echo on; sleep 60"})"};
+  Recorder running(Harness::table(), backend_->self(), request);
+  ASSERT_TRUE(running.WaitOutput(CSB_STREAM_STDOUT, "on"));
+  kill(live.init.pid, SIGKILL);
+  ASSERT_TRUE(running.Wait(std::chrono::seconds(5)));
+  EXPECT_EQ(running.code(), CSB_E_GONE) << running.message();
+  EXPECT_THAT(Shell("true").code, AnyOf(CSB_E_NO_SANDBOX, CSB_E_GONE));
+  Create();
+  EXPECT_EQ(Shell("cat note").out, "kept\n");
+  EXPECT_FALSE(OpenSame(live.monitor));
+}
+
+TEST_F(BackendTest, ManyAreMadeAtOnce) {
+  Start();
+  std::vector<std::thread> threads;
+  std::atomic<int> good{0};
+  for (int t = 0; t < 16; ++t) {
+    users_.insert("many-" + std::to_string(t));
+    threads.emplace_back([&, t] {
+      const std::string user = "many-" + std::to_string(t);
+      Recorder made(Harness::table(), backend_->self(), {.op = CSB_OP_CREATE, .user = user});
+      if (!made.Wait() || made.code() != CSB_OK) return ADD_FAILURE() << made.message(), void();
+      Recorder shell(Harness::table(), backend_->self(),
+                     {.op = CSB_OP_SHELL, .user = user, .payload = R"({"command":"id -u"})"});
+      if (shell.Wait() && shell.output(CSB_STREAM_STDOUT) == "1000\n") ++good;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(good, 16);
+}
+
+TEST_F(BackendTest, AWrongConfigurationIsNamed) {
+  for (const auto& [key, value] : FakeHost::Options{
+           {"bubblewrap.network", "bridge"}, {"bubblewrap.uids", "0:10"}, {"sandbox.data_dir", "relative"}}) {
+    if (key == "bubblewrap.uids" && geteuid() != 0) continue;
+    FakeHost host(Config({{key, value}}));
+    Harness backend(host);
+    EXPECT_EQ(backend.code(), CSB_E_INVALID) << key;
+    EXPECT_THAT(backend.error().message, HasSubstr(value));
+  }
+}
+
+TEST_F(BackendTest, ProbeNamesWhatIsMissing) {
+  Start({{"bubblewrap.bwrap", "/nonexistent/bwrap"}});
+  const Answer probe = Call(CSB_OP_PROBE, "{}", "");
+  EXPECT_THAT(probe.result, HasSubstr(R"("available":false)"));
+  EXPECT_THAT(probe.result, HasSubstr("apt-get install bubblewrap"));
+}
+
+TEST_F(BackendTest, AFailedCreateLeavesNothing) {
+  Start({{"bubblewrap.agent", "/usr/bin/false"}});
+  const Answer made = Call(CSB_OP_CREATE);
+  EXPECT_EQ(made.code, CSB_E_UNAVAILABLE) << made.message;
+  EXPECT_FALSE(Exists(PathsOf("alice").data));
+  EXPECT_FALSE(Exists(PathsOf("alice").runtime));
 }
 
 }  // namespace

@@ -28,6 +28,9 @@ namespace csb::bwrap {
 class Builder {
  public:
   Builder(HostRef host, const Options& options);
+  ~Builder() { RemoveCgroupParent(cgroups_); }
+  Builder(const Builder&) = delete;
+  Builder& operator=(const Builder&) = delete;
 
   // Formats what will be needed, so that the first create does not wait for it. On a worker.
   void Warm();

@@ -39,6 +39,10 @@ Result<Controller> MakeGroup(const Controller& parent, std::string_view name) {
   if (!parent) return Controller{};
   const std::string path = parent.path + "/" + std::string(name);
   rmdir(path.c_str());  // of an earlier sandbox; fails when it is in use, which mkdir then reports
+  if (mkdir(path.c_str(), 0755) == 0) return Controller{path, parent.version};
+  if (errno != ENOENT) return ErrnoError("mkdir", path);
+  // Another host process that ended took the empty parent with it.
+  FindCgroupParent(ReadCgroupView());
   if (mkdir(path.c_str(), 0755) != 0) return ErrnoError("mkdir", path);
   return Controller{path, parent.version};
 }
@@ -105,6 +109,11 @@ Result<Cgroup> Cgroup::Make(const CgroupParent& parent, std::string_view name, c
   group.Remove();
   return Error{status.error().code, "limits of the sandbox: " + status.error().message, status.error().hint,
                false};
+}
+
+void RemoveCgroupParent(const CgroupParent& parent) {
+  for (const Controller* c : {&parent.memory, &parent.cpu, &parent.cpuacct, &parent.pids})
+    if (*c) rmdir(c->path.c_str());  // fails while sandboxes are in it, as it should
 }
 
 std::vector<std::string> Cgroup::ProcsFiles() const {

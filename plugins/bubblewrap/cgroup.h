@@ -51,6 +51,8 @@ struct CgroupView {
 CgroupView ReadCgroupView();
 // Makes <own group>/clara-sandbox in each hierarchy and, on version 2, hands the controllers down.
 CgroupParent FindCgroupParent(const CgroupView& view);
+// Removes the folders that FindCgroupParent made, as far as no sandbox is in them.
+void RemoveCgroupParent(const CgroupParent& parent);
 
 // Where this process is in each hierarchy: controller name ("" for version 2) and folder.
 struct Hierarchy {

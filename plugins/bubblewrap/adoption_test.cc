@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Sandboxes outlive hosts: found again, shared, and cleaned up whatever moment a host is killed at.
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <thread>
+
+#include "plugins/bubblewrap/backend_fixture.h"
+
+namespace csb::bwrap {
+namespace {
+
+using ::testing::HasSubstr;
+
+class AdoptionTest : public BackendTest {
+ protected:
+  // Runs `work` in a host process of its own, which is killed after `delay` or kills itself.
+  void InKilledHost(const std::function<void()>& work, std::chrono::microseconds delay) {
+    const pid_t child = fork();
+    if (child == 0) {
+      Start();
+      work();
+      raise(SIGKILL);
+    }
+    if (delay.count() > 0) {
+      std::this_thread::sleep_for(delay);
+      kill(child, SIGKILL);
+    }
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+  }
+};
+
+TEST_F(AdoptionTest, ANewHostFindsTheSandboxOfAnEarlierOne) {
+  Start();
+  Create();
+  Shell("echo kept > /tmp/note");
+  const pid_t init = Live().init.pid;
+  Stop();
+  Start();
+  const Answer answer = Shell("cat /tmp/note");
+  EXPECT_EQ(answer.code, CSB_OK) << answer.message;
+  EXPECT_EQ(answer.out, "kept\n");
+  EXPECT_EQ(Live().init.pid, init);
+  EXPECT_THAT(Call(CSB_OP_STATUS).result, HasSubstr(R"("status":"running")"));
+}
+
+TEST_F(AdoptionTest, TwoHostsReachOneSandbox) {
+  Start();
+  Create();
+  Shell("echo shared > /tmp/note");
+  FakeHost other_host(Config(), 2);
+  Harness other(other_host);
+  Recorder read(Harness::table(), other.self(),
+                {.op = CSB_OP_SHELL, .user = "alice", .payload = R"({"command":"cat /tmp/note"})"});
+  ASSERT_TRUE(read.Wait());
+  EXPECT_EQ(read.output(CSB_STREAM_STDOUT), "shared\n") << read.message();
+  // What one stops has ended for the other.
+  EXPECT_THAT(Call(CSB_OP_STOP).result, HasSubstr("stopped"));
+  Recorder after(Harness::table(), other.self(), {.op = CSB_OP_STATUS, .user = "alice"});
+  ASSERT_TRUE(after.Wait());
+  EXPECT_THAT(after.result(), HasSubstr("stopped"));
+}
+
+TEST_F(AdoptionTest, ASandboxOfAKilledHostLivesOn) {
+  InKilledHost(
+      [&] {
+        Create();
+        Shell("echo kept > /tmp/note");
+      },
+      {});
+  Start();
+  users_.insert("alice");
+  EXPECT_EQ(Shell("cat /tmp/note").out, "kept\n");
+}
+
+TEST_F(AdoptionTest, AHostKilledWhileItCreatesLeavesNothingThatTheNextCantMend) {
+  for (int round = 0; round < 12; ++round) {
+    InKilledHost([&] { Create(); }, std::chrono::microseconds(3'000 + 9'000 * round));
+    Start();
+    Create();
+    EXPECT_EQ(Shell("echo fine").out, "fine\n") << round;
+    const LiveRecord live = Live();
+    Call(CSB_OP_DESTROY, R"({"purge":true})");
+    ExpectNothingLeft(live);
+    Stop();
+  }
+}
+
+TEST_F(AdoptionTest, ASandboxWithoutAnyHostEndsItselfAndIsSweptUp) {
+  Start({{"bubblewrap.timeout", "1"}});
+  Create();
+  const LiveRecord live = Live();
+  const Pidfd init = OpenSame(live.init), monitor = OpenSame(live.monitor);
+  ASSERT_TRUE(init);
+  Stop();
+  EXPECT_TRUE(WaitEnd(init, std::chrono::seconds(10)));
+  EXPECT_TRUE(WaitEnd(monitor, std::chrono::seconds(5)));
+  Start();
+  EXPECT_EQ(Shell("true").code, CSB_E_NO_SANDBOX);
+  ExpectNothingLeft(live);
+}
+
+TEST_F(AdoptionTest, ADamagedRecordIsReplaced) {
+  Start();
+  Create();
+  const LiveRecord live = Live();
+  Call(CSB_OP_STOP);
+  ASSERT_TRUE(MakeFolders(PathsOf("alice").runtime, 0711));
+  ASSERT_TRUE(ReplaceSmallFile(PathsOf("alice").live(), "{\"user\":", 0600, false));
+  Create();
+  EXPECT_EQ(Shell("echo fine").out, "fine\n");
+}
+
+}  // namespace
+}  // namespace csb::bwrap
