@@ -49,6 +49,9 @@ add_library(csb_sanitize INTERFACE)
 if(CSB_SANITIZE)
   target_compile_options(csb_sanitize INTERFACE -fsanitize=${CSB_SANITIZE} -fno-omit-frame-pointer
     -fno-sanitize-recover=all)
+  if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    target_compile_options(csb_sanitize INTERFACE -fsanitize-ignorelist=${PROJECT_SOURCE_DIR}/cmake/sanitize_ignore.txt)
+  endif()
   target_link_options(csb_sanitize INTERFACE -fsanitize=${CSB_SANITIZE})
 endif()
 
