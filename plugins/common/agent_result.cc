@@ -208,8 +208,8 @@ void AmendToOom(AgentOutcome& outcome, std::string_view limit, std::string_view 
   if (!doc || !doc->HasMember("exit_code")) return;
   auto& allocator = doc->GetAllocator();
   const auto set = [&](const char* name, json::Value value) {
-    if (auto it = doc->FindMember(name); it != doc->MemberEnd())
-      it->value = std::move(value);
+    if (doc->HasMember(name))
+      (*doc)[name] = std::move(value);
     else
       doc->AddMember(json::Value(name, allocator), std::move(value), allocator);
   };
