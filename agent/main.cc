@@ -2,97 +2,18 @@
 //
 // clara-sandbox-agent: the init of a sandbox. Serves the hosts that reach it (docs/agent-protocol.md) and
 // holds the processes they start.
-#include <fcntl.h>
-#include <linux/capability.h>
 #include <malloc.h>
 #include <stdio.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include <cstring>
-#include <exception>
+#include "agent/setup/run.h"
 
-#include "agent/base/log.h"
-#include "agent/channel/server.h"
-#include "agent/setup/network.h"
-#include "agent/setup/options.h"
-#include "agent/setup/privileges.h"
-
-namespace csb::agent {
-namespace {
-
-int Fail(const Error& error) {
-  Log("%s%s%s", error.message.c_str(), error.hint.empty() ? "" : "; ", error.hint.c_str());
-  return 1;
-}
-
-// Memory of a burst goes back to the system instead of staying in free lists.
-void KeepMemorySmall() {
+int main(int argc, char** argv) {
+  // Memory of a burst goes back to the system instead of staying in free lists.
   mallopt(M_MMAP_THRESHOLD, 64 << 10);
   mallopt(M_TRIM_THRESHOLD, 64 << 10);
   mallopt(M_TOP_PAD, 16 << 10);
-  mallopt(M_ARENA_MAX, 1);
-}
-
-// Every command takes up to five descriptors here; commands get the old limits back.
-void RaiseFileLimit(Identity& identity) {
-  if (getrlimit(RLIMIT_NOFILE, &identity.files) < 0) return;
-  rlimit raised = identity.files;
-  raised.rlim_cur = raised.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &raised) < 0) Log("cannot raise the limit of open files: %s", strerror(errno));
-}
-
-// 0, 1 and 2 are never left free for a pipe to take.
-bool KeepStandardFds() {
-  for (int fd = 0; fd <= 2; ++fd)
-    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) return false;
-  return true;
-}
-
-Status SetUp(Options& options) {
-  if (!KeepStandardFds()) return Error{CSB_E_INTERNAL, "cannot open /dev/null", "", false};
-  if (options.loopback && HasCapability(CAP_NET_ADMIN))
-    if (auto up = BringUpLoopback(); !up) return up;
-  if (!options.block_routes.empty()) {
-    auto ranges = ParseRanges(options.block_routes);
-    if (!ranges) return ranges.error();
-    if (auto blocked = BlockRanges(*ranges); !blocked) return blocked;
-  }
-  RaiseFileLimit(options.server.identity);
-  if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
-    return Error{CSB_E_INTERNAL, std::string("cannot become a subreaper: ") + strerror(errno), "", false};
-  if (options.server.fd >= 0 && fcntl(options.server.fd, F_SETFD, FD_CLOEXEC) < 0)
-    return Error{CSB_E_INVALID, std::string("--fd: ") + strerror(errno), "give the number of an open socket",
-                 false};
-  return DropPrivileges(options.server.identity);
-}
-
-int Run(const std::vector<std::string>& arguments) {
-  auto options = ParseOptions(arguments);
-  if (!options) return Fail(options.error());
-  if (options->help) return fputs(kUsage.data(), stdout) < 0;
-  if (options->version) return printf("clara-sandbox-agent %s\n", CSB_VERSION) < 0;
-  if (auto ready = SetUp(*options); !ready) return Fail(ready.error());
-  Loop loop;
-  if (!loop.ok()) return Fail({CSB_E_INTERNAL, std::string("epoll: ") + strerror(errno), "", false});
-  Server server(loop, options->server);
-  if (auto started = server.Start(); !started) return Fail(started.error());
-  loop.Run();
-  return 0;
-}
-
-}  // namespace
-}  // namespace csb::agent
-
-int main(int argc, char** argv) {
-  csb::agent::KeepMemorySmall();
-  int code = 1;
-  try {
-    code = csb::agent::Run({argv + (argc > 0 ? 1 : 0), argv + argc});
-  } catch (const std::exception& e) {
-    csb::agent::Log("fatal: %s", e.what());
-  }
+  const int code = csb::agent::RunAgent({argv + (argc > 0 ? 1 : 0), argv + argc});
   fflush(stdout);
   // No destructors: init's end is the sandbox's end, and the kernel takes everything with it.
   _exit(code);

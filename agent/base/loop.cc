@@ -5,6 +5,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+
+#include "agent/base/log.h"
 
 namespace csb::agent {
 
@@ -75,7 +78,10 @@ void Watch::Set(uint32_t events) {
   event.events = events;
   event.data.u64 = slot_ | static_cast<uint64_t>(loop_->slots_[slot_].generation) << 32;
   const int action = events_ == 0 ? EPOLL_CTL_ADD : events == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD;
-  if (epoll_ctl(loop_->epoll_.get(), action, fd_, &event) == 0) events_ = events;
+  if (epoll_ctl(loop_->epoll_.get(), action, fd_, &event) == 0)
+    events_ = events;
+  else
+    Log("epoll_ctl of descriptor %d: %s", fd_, strerror(errno));
 }
 
 void Watch::Stop() {

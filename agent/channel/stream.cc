@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,7 @@ constexpr uint64_t kInputWindow = 256 << 10;
 // Grants travel in steps, or every byte of input would cost a frame.
 constexpr uint64_t kInputStep = 64 << 10;
 constexpr size_t kSlice = protocol::kMaxData;
+constexpr int64_t kCleanupLimit = 5 * kSecond;
 
 // One thread, and no slice is kept across a call.
 char g_slice[kSlice];
@@ -42,7 +44,10 @@ Stream::Stream(StreamContext& context, Channel& channel, uint32_t id, bool with_
       timeout_ms_(timeout_ms),
       credit_(credit),
       opened_ns_(NowNs()),
-      deadline_(context.loop, [this] { Kill(Cause::kDeadline); }) {
+      deadline_(context.loop, [this] { Kill(Cause::kDeadline); }),
+      cleanup_limit_(context.loop, [this] {
+        if (job_ != nullptr) context_.pool.Kill(job_);
+      }) {
   out_.stream = command_.out_stream;
   err_.stream = CSB_STREAM_STDERR;
   if (command_.head || command_.tail)
@@ -110,6 +115,11 @@ Status Stream::Start() {
 void Stream::Cancel() { Kill(Cause::kCancelled); }
 
 void Stream::Kill(Cause cause) {
+  if (main_report_) {
+    // The command is over; at most its output still waits for a reader.
+    if (report_ && cause_ == Cause::kNone) cause_ = cause;
+    return TryFinish();
+  }
   if (cause_ == Cause::kNone) cause_ = cause;
   deadline_.Cancel();
   // The input's end stays open: the end of file would tell a file_write that its data is complete.
@@ -303,13 +313,36 @@ void Stream::OnDetached() {
 
 void Stream::OnReport(const Report& report) {
   job_ = nullptr;
-  report_ = report;
-  ended_ns_ = NowNs();
-  deadline_.Cancel();
-  in_watch_.Stop();
-  in_.Reset();
+  if (!main_report_) {
+    main_report_ = report;
+    ended_ns_ = NowNs();
+    deadline_.Cancel();
+    in_watch_.Stop();
+    in_.Reset();
+    if (StartCleanup()) return;
+  }
+  cleanup_limit_.Cancel();
+  report_ = main_report_;
   if (result_) ReadResult();
   TryFinish();
+}
+
+// An unzip that was killed leaves a staging folder behind, which only the user's rights can remove.
+bool Stream::StartCleanup() {
+  if (command_.spec.task != "unzip" || (cause_ == Cause::kNone && WIFEXITED(main_report_->wait_status)))
+    return false;
+  StartSpec spec;
+  spec.task = "file_cleanup";
+  spec.task_args = command_.spec.task_args;
+  const Fd null(open("/dev/null", O_RDWR | O_CLOEXEC));
+  auto job = context_.pool.Start(spec, {null.get(), null.get(), null.get(), null.get()}, *this);
+  if (!job) {
+    Log("cannot remove what an ended unzip left: %s", job.error().message.c_str());
+    return false;
+  }
+  job_ = *job;
+  cleanup_limit_.Arm(NowNs() + kCleanupLimit);
+  return true;
 }
 
 void Stream::OnSupervisorLost() {

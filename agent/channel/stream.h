@@ -82,6 +82,7 @@ class Stream : public StreamHandler, public JobClient {
   bool Drain(Output& output);
   bool SendTail(Output& output);
   void TellDropped(Output& output);
+  bool StartCleanup();
   void Finish();
 
   StreamContext& context_;
@@ -96,9 +97,11 @@ class Stream : public StreamHandler, public JobClient {
   int64_t ended_ns_ = 0;
   SupervisorPool::Job* job_ = nullptr;
   Timer deadline_;
+  Timer cleanup_limit_;
   Cause cause_ = Cause::kNone;
   std::optional<uint64_t> oom_before_;
-  std::optional<Report> report_;
+  std::optional<Report> report_;       // set once every process is gone
+  std::optional<Report> main_report_;  // the command's, while what it left half done is removed
   bool lost_ = false;
   bool finished_ = false;
 

@@ -111,6 +111,8 @@ class FrameDecoder {
     if (begin_ > 0 && (begin_ == buffer_.size() || begin_ >= (64 << 10))) {
       buffer_.erase(0, begin_);
       begin_ = 0;
+      // The memory of a large frame is given back once it is dealt with.
+      if (buffer_.empty() && buffer_.capacity() > (256 << 10)) std::string().swap(buffer_);
     }
     buffer_.append(bytes);
   }
