@@ -150,7 +150,7 @@ Result<LiveRecord> Builder::Launch(const Paths& paths, const UserRecord& record,
   if (!filter) return filter.error();
   auto etc = Etc(limits);
   if (!etc) return etc.error();
-  auto group = Cgroup::Make(cgroups(), paths.name, limits);
+  auto group = Cgroup::Make(cgroups(), paths.cgroup_name(), limits);
   if (!group) return group.error();
   live.cgroup = *group;
   if (Status s = WriteLiveRecord(paths.live(), live); !s) return s.error();
@@ -171,7 +171,7 @@ Result<LiveRecord> Builder::Launch(const Paths& paths, const UserRecord& record,
   spec.rlimits = Rlimits(limits, record.image > 0);
   if (limits.network == Network::kPasta)
     spec.before_command = [&](pid_t init) -> Status {
-      auto pasta = StartPasta(options_.pasta, init, record.uids);
+      auto pasta = StartPasta({options_.pasta, options_.launcher}, init, record.uids);
       if (pasta) live.pasta = *pasta;
       return pasta ? Status() : Status(pasta.error());
     };

@@ -37,14 +37,20 @@ std::optional<uint64_t> Limited(std::optional<uint64_t> value) {
 
 Result<Controller> MakeGroup(const Controller& parent, std::string_view name) {
   if (!parent) return Controller{};
-  const std::string path = parent.path + "/" + std::string(name);
-  rmdir(path.c_str());  // of an earlier sandbox; fails when it is in use, which mkdir then reports
-  if (mkdir(path.c_str(), 0755) == 0) return Controller{path, parent.version};
-  if (errno != ENOENT) return ErrnoError("mkdir", path);
-  // Another host process that ended took the empty parent with it.
-  FindCgroupParent(ReadCgroupView());
-  if (mkdir(path.c_str(), 0755) != 0) return ErrnoError("mkdir", path);
-  return Controller{path, parent.version};
+  std::string path = parent.path + "/" + std::string(name);
+  const std::string base = path;
+  for (int attempt = 1; attempt < 32; ++attempt) {
+    rmdir(path.c_str());  // of an earlier sandbox; fails when it is in use, which mkdir then reports
+    if (mkdir(path.c_str(), 0755) == 0) return Controller{path, parent.version};
+    if (errno == ENOENT && attempt == 1) {
+      FindCgroupParent(ReadCgroupView());  // another host process that ended took the empty parent with it
+    } else if (errno == EEXIST) {
+      path = base + "." + std::to_string(attempt);  // its last process is on its way out
+    } else {
+      break;
+    }
+  }
+  return ErrnoError("mkdir", path);
 }
 
 Status LimitMemory(const Controller& group, uint64_t bytes) {
@@ -87,7 +93,7 @@ Result<Cgroup> Cgroup::Make(const CgroupParent& parent, std::string_view name, c
   const auto make = [&](const Controller& from, Controller* to) {
     if (!status) return;
     for (const Controller* have : {&group.memory_, &group.cpu_, &group.cpuacct_, &group.pids_}) {
-      if (*have && have->path == from.path + "/" + std::string(name)) {
+      if (*have && from && have->path.compare(0, from.path.size() + 1, from.path + "/") == 0) {
         *to = *have;
         return;
       }

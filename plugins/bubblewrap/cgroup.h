@@ -73,7 +73,8 @@ class Cgroup {
   };
 
   Cgroup() = default;
-  // An old empty group of this name is replaced. On error nothing stays.
+  // An old empty group of this name is replaced; when it can't be, a number is added to the name. On error
+  // nothing stays.
   static Result<Cgroup> Make(const CgroupParent& parent, std::string_view name, const Limits& limits);
 
   // cgroup.procs of each; writing "0" moves the writer.

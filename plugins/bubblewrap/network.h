@@ -4,7 +4,7 @@
 // connections. Nothing is forwarded in, the gateway is not mapped to the host, and the agent makes
 // private ranges unreachable before any code runs.
 //
-//   auto pasta = StartPasta("/usr/bin/pasta", init_pid, uids);   // returns once it is configured
+//   auto pasta = StartPasta({"/usr/bin/pasta", launcher}, init_pid, uids);   // returns once it is configured
 #pragma once
 
 #include <string>
@@ -15,8 +15,12 @@
 
 namespace csb::bwrap {
 
-// Blocks until the interface is up. The process ends with the namespace, or is ended by the cleaner.
-Result<ProcessId> StartPasta(const std::string& program, pid_t init, const UidPair& uids);
+struct PastaPrograms {
+  std::string pasta, launcher;
+};
+
+// Blocks until the interface is up. The process runs under the agent's uid; the cleaner ends it.
+Result<ProcessId> StartPasta(const PastaPrograms& programs, pid_t init, const UidPair& uids);
 
 // The resolv.conf inside: an address that pasta forwards to the host's name server.
 std::string PastaResolvConf();

@@ -20,10 +20,7 @@ namespace launch = csb::bwrap::launch;
 
 namespace {
 
-[[noreturn]] void ExecBwrap(const launch::Request& request, unsigned agent) {
-  if (setsid() < 0) launch::Fail("setsid");
-  launch::SetLimits(request);
-  if (agent != 0) launch::BecomeUid(agent);
+[[noreturn]] void Exec(const launch::Request& request) {
   std::vector<std::string> args = request.All("arg");
   std::vector<char*> argv;
   for (std::string& arg : args) argv.push_back(arg.data());
@@ -31,6 +28,13 @@ namespace {
   char* environment[] = {nullptr};
   execve(argv[0], argv.data(), environment);
   launch::Fail("exec " + args[0]);
+}
+
+[[noreturn]] void ExecBwrap(const launch::Request& request, unsigned agent) {
+  if (setsid() < 0) launch::Fail("setsid");
+  launch::SetLimits(request);
+  if (agent != 0) launch::BecomeUid(agent);
+  Exec(request);
 }
 
 }  // namespace
@@ -47,6 +51,11 @@ int main() {
   close(launch::kRequestFd);
   if (!request.Has("block")) close(launch::kBlockFd);
   if (!request.Has("arg")) launch::FailPlain("the request names no command");
+  if (request.Has("direct")) {
+    if (request.Has("tun_owner")) launch::StageTun(request.Number("tun_owner"));
+    fcntl(launch::kReportFd, F_SETFD, FD_CLOEXEC);
+    Exec(request);
+  }
   const unsigned agent = request.Number("agent_uid"), user = request.Number("user_uid");
 
   launch::JoinCgroups(request);

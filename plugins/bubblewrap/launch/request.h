@@ -13,6 +13,8 @@
 //   image=PATH                             file with an ext4 to be mounted there
 //   rlimit=RESOURCE:SOFT:HARD              (repeats)
 //   block=1                                bwrap waits for a byte on kBlockFd before it runs the agent
+//   tun_owner=UID direct=1                 for pasta: a /dev/net/tun that UID may open; arg replaces this
+//                                          process, there is no bwrap and no report but a failure
 //   arg=TEXT                               (repeats) the command line, bwrap's path first
 //
 // The answer on kReportFd: "monitor PID\n", then what bwrap writes for --info-fd; or "!message\n".

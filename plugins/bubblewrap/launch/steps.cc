@@ -131,6 +131,17 @@ void StageMounts(const Request& request) {
   }
 }
 
+void StageTun(unsigned owner) {
+  if (unshare(CLONE_NEWNS) != 0) Fail("unshare(CLONE_NEWNS)");
+  if (mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) Fail("mount / as slave");
+  struct stat tun {};
+  if (stat("/dev/net/tun", &tun) != 0) Fail("stat /dev/net/tun");
+  if (mount("tmpfs", "/dev/net", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k") != 0)
+    Fail("mount tmpfs on /dev/net");
+  if (mknod("/dev/net/tun", S_IFCHR | 0600, tun.st_rdev) != 0) Fail("mknod /dev/net/tun");
+  if (chown("/dev/net/tun", owner, owner) != 0) Fail("chown /dev/net/tun");
+}
+
 int MakeUserNamespace(unsigned agent, unsigned user) {
   int up[2], down[2];
   if (pipe2(up, O_CLOEXEC) != 0 || pipe2(down, O_CLOEXEC) != 0) Fail("pipe2");

@@ -34,6 +34,8 @@ void StageMounts(const Request& request);
 // Attaches the image to a free loop device that goes with its last user, and mounts it.
 // `fd` is the image opened for writing, `image` its name for messages; a fresh one gets its owner.
 void MountImage(int fd, const std::string& image, const std::string& folder, unsigned owner);
+// A mount namespace in which /dev/net/tun may be opened by `owner`, whatever the host's permissions.
+void StageTun(unsigned owner);
 // A user namespace owned by the agent's uid: 0 → agent, 1000 → user, none below it. Its descriptor.
 int MakeUserNamespace(unsigned agent, unsigned user);
 void SetLimits(const Request& request);
