@@ -14,9 +14,9 @@ using namespace std::chrono_literals;
 using Clock = Timers::Clock;
 
 TEST(TimersTest, RunsInOrderOfTimeWhateverTheOrderOfAsking) {
-  Timers timers;
   std::vector<int> order;
   std::promise<void> last;
+  Timers timers;  // last: joins before the rest goes
   const auto start = Clock::now();
   timers.At(start + 60ms, [&] {
     order.push_back(3);
@@ -32,13 +32,13 @@ TEST(TimersTest, RunsInOrderOfTimeWhateverTheOrderOfAsking) {
 }
 
 TEST(TimersTest, ACancelledTimerNeverRuns) {
-  Timers timers;
   std::atomic<int> ran{0};
+  std::promise<void> after;
+  Timers timers;
   const auto cancelled = timers.At(Clock::now() + 10ms, [&] { ++ran; });
   EXPECT_TRUE(timers.Cancel(cancelled));
   EXPECT_FALSE(timers.Cancel(cancelled));
   EXPECT_FALSE(timers.Cancel(0));
-  std::promise<void> after;
   const auto id = timers.At(Clock::now() + 30ms, [&] { after.set_value(); });
   EXPECT_NE(id, cancelled);
   after.get_future().wait();
@@ -47,8 +47,8 @@ TEST(TimersTest, ACancelledTimerNeverRuns) {
 }
 
 TEST(TimersTest, ATimerMaySetAndCancelTimers) {
-  Timers timers;
   std::promise<void> second;
+  Timers timers;
   Timers::Id doomed = timers.At(Clock::now() + 1h, [] {});
   timers.At(Clock::now(), [&] {
     EXPECT_TRUE(timers.Cancel(doomed));
@@ -69,9 +69,10 @@ TEST(TimersTest, StopDropsWhatIsPending) {
 }
 
 TEST(TimersTest, ManyThreadsSetAndCancel) {
-  Timers timers;
   std::atomic<int> ran{0};
   std::atomic<int> stopped{0};
+  std::promise<void> end;
+  Timers timers;
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t)
     threads.emplace_back([&] {
@@ -81,7 +82,6 @@ TEST(TimersTest, ManyThreadsSetAndCancel) {
       }
     });
   for (auto& thread : threads) thread.join();
-  std::promise<void> end;
   timers.At(Clock::now() + 10ms, [&] { end.set_value(); });
   end.get_future().wait();
   EXPECT_EQ(ran + stopped, 8000);

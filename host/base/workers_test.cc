@@ -11,8 +11,8 @@ namespace csb::host {
 namespace {
 
 TEST(WorkersTest, StopRunsWhatIsQueuedAndRefusesMore) {
-  Workers workers(2);
   std::atomic<int> ran{0};
+  Workers workers(2);
   for (int i = 0; i < 1000; ++i) EXPECT_TRUE(workers.Post([&] { ++ran; }));
   workers.Stop();
   EXPECT_EQ(ran, 1000);
@@ -22,19 +22,18 @@ TEST(WorkersTest, StopRunsWhatIsQueuedAndRefusesMore) {
 }
 
 TEST(WorkersTest, OneBlockedWorkerDoesNotHoldUpTheOther) {
-  Workers workers(2);
-  std::promise<void> go;
+  std::promise<void> go, other;
   auto gate = go.get_future();
+  Workers workers(2);
   workers.Post([&] { gate.wait(); });
-  std::promise<void> other;
   workers.Post([&] { other.set_value(); });
   other.get_future().wait();
   go.set_value();
 }
 
 TEST(WorkersTest, SignalsAreLeftToTheMainThread) {
-  Workers workers(1);
   std::promise<bool> blocked;
+  Workers workers(1);
   workers.Post([&] {
     sigset_t mask;
     pthread_sigmask(SIG_BLOCK, nullptr, &mask);

@@ -79,7 +79,7 @@ constexpr csb_plugin MakePlugin(uint32_t kind, const PluginDescriptor& d, GetInt
 
 // Fills an ABI error without allocating: for when memory is what failed.
 inline csb_status FillPlain(csb_error* error, csb_status code, const char* where, const char* what) noexcept {
-  if (error != nullptr && error->struct_size >= sizeof(csb_error)) {
+  if (error != nullptr && error->struct_size >= kErrorSize) {
     error->code = code;
     error->retryable = code == CSB_E_NO_CAPACITY ? 1 : 0;
     std::snprintf(error->message, sizeof error->message, "%s: %s", where, what);

@@ -7,6 +7,7 @@
 //   Listen(*port);
 #pragma once
 
+#include <cstddef>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -18,6 +19,9 @@
 
 namespace csb {
 
+// A csb_error of the first release; a caller's may be shorter than ours when it is older.
+inline constexpr size_t kErrorSize = offsetof(csb_error, hint) + sizeof(csb_error::hint);
+
 // What failed, on what (`message`), and what to do next (`hint`, may be empty).
 struct [[nodiscard]] Error {
   csb_status code = CSB_E_INTERNAL;
@@ -28,7 +32,7 @@ struct [[nodiscard]] Error {
   // Puts this into an ABI error object; texts are cut at a UTF-8 boundary. `out` may be null.
   // Returns `code`, so that an ABI function can `return error.Fill(out)`.
   csb_status Fill(csb_error* out) const {
-    if (out != nullptr && out->struct_size >= sizeof(csb_error)) {
+    if (out != nullptr && out->struct_size >= kErrorSize) {
       out->code = code;
       out->retryable = retryable ? 1 : 0;
       Copy(message, out->message, sizeof out->message);
