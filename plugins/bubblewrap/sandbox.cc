@@ -57,6 +57,7 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
   Pidfd init, monitor;
   OnEnd on_end;
   std::weak_ptr<Sandbox> self;
+  std::atomic<bool> ending{false};  // asked to
   std::vector<UniqueFd> early;
   std::shared_ptr<AgentChannel> channel;
   bool begun = false, ready = false, over = false, detached = false;
@@ -102,7 +103,7 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
     ready = false;
     if (why.empty()) why = error.message;
     channel.reset();
-    if (detached || over) return;
+    if (detached || over || ending) return;
     if (!init.Ended()) host.LogWarn("sandbox " + name + " is ended: " + error.message);
     Kill();
   }
@@ -268,6 +269,7 @@ double Sandbox::CpuPercent() {
 }
 
 void Sandbox::End(milliseconds grace) {
+  impl_->ending = true;  // the agent lets go of the channel a moment before it is gone
   if (const auto channel = this->channel()) {
     channel->Shutdown();
     if (WaitEnd(impl_->init, grace)) return;
