@@ -117,7 +117,7 @@ class Supervisor {
     }
     main_ = child.pid;
     busy_ = true;
-    killing_ = false;
+    killing_ = group_killed_ = false;
     report_ = {};
     sweeper_.Forget();
   }
@@ -130,6 +130,17 @@ class Supervisor {
 
   // Reaps; kills once that is asked for or the main process has ended; answers when nothing is left.
   void Advance() {
+    if (main_ > 0 && !group_killed_) {
+      // Looked at before it is reaped: until then no other group can have its number.
+      siginfo_t info{};
+      if (!killing_ && waitid(P_PID, static_cast<id_t>(main_), &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+        killing_ = info.si_pid == main_;
+      if (killing_) {
+        // Most of a fork bomb in one call; the sweeps find who left the group.
+        kill(-main_, SIGKILL);
+        group_killed_ = true;
+      }
+    }
     for (;;) {
       int status;
       const pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
@@ -165,6 +176,7 @@ class Supervisor {
   pid_t main_ = -1;
   bool busy_ = false;
   bool killing_ = false;
+  bool group_killed_ = false;
   bool closing_ = false;
 };
 

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/setup/options.h"
+
+#include <gtest/gtest.h>
+
+namespace csb::agent {
+namespace {
+
+TEST(Options, ReadsWhatABackendWrites) {
+  const auto options = ParseOptions({"--control",      "/run/c", "--workspace", "/workspace",
+                                     "--user",         "1001",   "--group",     "1002",
+                                     "--idle-timeout", "900",    "--env",       "A=b=c",
+                                     "--env",          "B=",     "--python",    "/usr/bin/python3",
+                                     "--tmp",          "/tmp",   "--lo",        "--block-routes",
+                                     "10.0.0.0/8"});
+  ASSERT_TRUE(options) << options.error().message;
+  EXPECT_EQ(options->server.control, "/run/c");
+  EXPECT_TRUE(options->server.identity.separate);
+  EXPECT_EQ(options->server.identity.uid, 1001u);
+  EXPECT_EQ(options->server.identity.gid, 1002u);
+  EXPECT_EQ(options->server.idle_timeout_ns, 900 * kSecond);
+  EXPECT_EQ(options->server.commands.env.size(), 2u);
+  EXPECT_TRUE(options->loopback);
+  EXPECT_EQ(options->block_routes, "10.0.0.0/8");
+  EXPECT_EQ(ParseOptions({"--fd", "3", "--user", "7"})->server.identity.gid, 7u);
+}
+
+TEST(Options, RefusesWhatIsNoOption) {
+  for (const std::vector<std::string>& wrong :
+       std::vector<std::vector<std::string>>{{},
+                                             {"--control", "/c", "--fd", "3"},
+                                             {"--control", "relative"},
+                                             {"--fd", "-1"},
+                                             {"--fd", "x"},
+                                             {"--fd", "3", "--user", "4294967295"},
+                                             {"--fd", "3", "--user", "-1"},
+                                             {"--fd", "3", "--group", "1"},
+                                             {"--fd", "3", "--idle-timeout", "nan"},
+                                             {"--fd", "3", "--idle-timeout", "-1"},
+                                             {"--fd", "3", "--env", "=x"},
+                                             {"--fd", "3", "--colour", "red"},
+                                             {"--fd", "3", "extra"},
+                                             {"--fd"}}) {
+    const auto options = ParseOptions(wrong);
+    EXPECT_FALSE(options) << (wrong.empty() ? "(none)" : wrong.back());
+  }
+}
+
+}  // namespace
+}  // namespace csb::agent
