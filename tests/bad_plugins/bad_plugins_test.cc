@@ -14,6 +14,8 @@
 #include <fstream>
 #include <map>
 #include <mutex>
+#include <thread>
+#include <vector>
 
 #include "clara_sandbox/cpp/request.h"
 #include "host/plugin/fake_services.h"
@@ -462,6 +464,29 @@ TEST_F(BadPluginsTest, GivenUpOperationsHearNothing) {
     EXPECT_EQ(listener.after_done, 0);
     EXPECT_EQ(listener.done, done);
   }
+}
+
+TEST_F(BadPluginsTest, CancelCreditAndCloseMayRaceWithTheEnd) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 200; ++i) {
+        Listener listener;
+        Request request = Ask();
+        request.output_credit = 1;  // the rest when it is given
+        request.deadline_ns = static_cast<uint64_t>(
+            (std::chrono::steady_clock::now() + std::chrono::microseconds(i)).time_since_epoch().count());
+        ASSERT_TRUE(listener.Submit(*good_, timers_, request));
+        listener.op.Credit(UINT64_MAX);
+        if ((i + t) % 3 == 0) listener.op.Cancel(CSB_E_CANCELLED);
+        if ((i + t) % 4 == 0)
+          listener.op.Close();
+        else
+          ASSERT_TRUE(listener.Wait());
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(services_.counter("csb_plugin_violations_total"), 0);
 }
 
 }  // namespace

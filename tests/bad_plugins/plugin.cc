@@ -142,7 +142,7 @@ csb_status Submit(csb_backend* backend, const csb_request*, const csb_events* ev
   }
   auto* op = new csb_op{events, ctx, {}};
   if (!Is("no-handle")) *out = op;
-  if (Is("no-handle") || Is("late"))  // goes on after close
+  if (Is("no-handle") || Is("late") || Is("never-done"))  // nobody will join it
     std::thread(Run, backend, op).detach();
   else
     op->thread = std::thread(Run, backend, op);
