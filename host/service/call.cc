@@ -44,6 +44,7 @@ void Call::OnEvent(void* ctx, uint32_t event, csb_str json) {
 void Call::OnDone(void* ctx, const csb_outcome* outcome) {
   auto self = std::move(static_cast<Call*>(ctx)->self_);
   auto done = std::move(self->done_);
+  self->request_.on_event = nullptr;
   done(Outcome::Of(*outcome));
 }
 

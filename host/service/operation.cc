@@ -118,6 +118,7 @@ void Operation::Follow(std::shared_ptr<Call> call) {
   csb_status cause;
   {
     std::lock_guard lock(mutex_);
+    if (phase_ == Phase::kEnded) return;  // the call was over at once
     call_ = call;
     cause = cancel_;
   }
@@ -173,6 +174,7 @@ void Operation::SendData() {
     events_->on_output(ctx_, CSB_STREAM_DATA, Str(std::string_view(data_).substr(data_sent_, piece)));
     data_sent_ += piece;
   }
+  core_->Unqueue(shared_from_this());
   FinishIfQueued({.result = "{}"});
 }
 

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Pins, adoption, breakers, hung backends, records.
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "clara_sandbox/cpp/identity.h"
+#include "host/service/record.h"
+#include "host/service/testing/fixture.h"
+
+namespace csb::host {
+namespace {
+
+using testing::HasSubstr;
+
+class BackendsTest : public ServiceTest {
+ protected:
+  std::optional<UserRecord> Record(const std::string& user) {
+    return RecordStore(options.state_dir, [](std::string) {}).Load(user);
+  }
+  void Write(const std::string& user, const std::string& backend) {
+    ASSERT_TRUE(RecordStore(options.state_dir, [](std::string) {
+                }).Save({.user = user, .backend = backend, .execution_count = 7}));
+  }
+};
+
+// ---- pins ----
+
+TEST_F(BackendsTest, AUserStaysWhereTheFilesAre) {
+  Make();
+  docker->SetAvailable(false, "Docker daemon not running");
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_TRUE(bubblewrap->Live("alice"));
+  docker->SetAvailable(true);
+  bubblewrap->Lose("alice");
+  Restart();
+  ASSERT_TRUE(services->Logged("docker is available"));
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_TRUE(bubblewrap->Live("alice"));
+  EXPECT_FALSE(docker->Has("alice"));
+  EXPECT_EQ(Shell(*service, "bob")->Wait().code, CSB_OK);
+  EXPECT_TRUE(docker->Live("bob"));
+}
+
+TEST_F(BackendsTest, APinnedUserOfADeadBackendGetsAClearAnswerAndNothingElsewhere) {
+  Make();
+  Write("alice", "docker");
+  docker->SetAvailable(false, "Docker daemon not running");
+  Start();
+  auto reply = Shell(*service, "alice");
+  EXPECT_EQ(reply->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_THAT(reply->message, HasSubstr("files are on backend docker"));
+  EXPECT_THAT(reply->message, HasSubstr("Docker daemon not running"));
+  EXPECT_TRUE(reply->retryable);
+  EXPECT_EQ(reply->hint, "start it");
+  for (uint32_t op : {CSB_OP_STATUS, CSB_OP_STOP, CSB_OP_DESTROY, CSB_OP_RESTART, CSB_OP_CREATE})
+    EXPECT_EQ(Ask(*service, op, "alice")->Wait().code, CSB_E_UNAVAILABLE) << op;
+  EXPECT_EQ(bubblewrap->count(CSB_OP_CREATE), 0);
+}
+
+TEST_F(BackendsTest, APinToABackendThatIsNotLoadedIsKept) {
+  Make();
+  Write("alice", "incus");
+  Start();
+  auto reply = Shell(*service, "alice");
+  EXPECT_EQ(reply->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_THAT(reply->message, HasSubstr("files are on backend incus, which is not loaded"));
+  EXPECT_EQ(docker->count(CSB_OP_CREATE) + bubblewrap->count(CSB_OP_CREATE), 0);
+}
+
+TEST_F(BackendsTest, PurgeFreesTheUser) {
+  Make();
+  Write("alice", "bubblewrap");
+  bubblewrap->Put("alice", false);
+  Start();
+  EXPECT_EQ(Ask(*service, CSB_OP_DESTROY, "alice", R"({"purge":true})")->Wait().code, CSB_OK);
+  ASSERT_TRUE(Eventually([&] { return !Record("alice"); }));
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_TRUE(docker->Live("alice"));
+}
+
+TEST_F(BackendsTest, ACreateMayNameItsBackend) {
+  Start();
+  EXPECT_EQ(Ask(*service, CSB_OP_CREATE, "alice", R"({"backend":"bubblewrap"})")->Wait().code, CSB_OK);
+  EXPECT_TRUE(bubblewrap->Live("alice"));
+  EXPECT_EQ(Ask(*service, CSB_OP_CREATE, "alice", R"({"backend":"docker"})")->Wait().code, CSB_E_CONFLICT);
+  EXPECT_EQ(Ask(*service, CSB_OP_CREATE, "bob", R"({"backend":"incus"})")->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_FALSE(docker->Has("alice"));
+}
+
+TEST_F(BackendsTest, AnotherProcessesRecordIsSeenAtTheNextCreate) {
+  Start();
+  EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_E_NOT_FOUND);
+  bubblewrap->Put("alice", true);
+  Write("alice", "bubblewrap");
+  EXPECT_EQ(json::GetString(Json(Ask(*service, CSB_OP_STATUS, "alice")->Wait().result), "backend"),
+            "bubblewrap");
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_FALSE(docker->Has("alice"));
+}
+
+// ---- records ----
+
+TEST_F(BackendsTest, RecordsKeepWhatNoEngineCan) {
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  Restart();
+  EXPECT_EQ(Record("alice")->execution_count, 2u);
+  EXPECT_EQ(Record("alice")->backend, "docker");
+  EXPECT_EQ(json::GetInt(Json(Ask(*service, CSB_OP_STATUS, "alice")->Wait().result), "execution_count"), 2);
+}
+
+TEST_F(BackendsTest, ADamagedRecordIsMovedAsideAndTheEngineIsBelieved) {
+  Make();
+  Write("alice", "docker");
+  const std::string path = options.state_dir + "/users/" + EngineName("alice") + ".json";
+  std::ofstream(path) << "{\"user\":\"ali";
+  bubblewrap->Put("alice", true);
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_FALSE(docker->Has("alice"));
+  EXPECT_EQ(bubblewrap->count(CSB_OP_SHELL), 1);
+  EXPECT_TRUE(std::filesystem::exists(path + ".corrupt"));
+  EXPECT_TRUE(services->Logged("is damaged"));
+}
+
+TEST_F(BackendsTest, AnUnwritableStateFolderIsAWarning) {
+  Make();
+  const std::string file = options.state_dir + "/file";
+  std::ofstream(file) << "x";
+  options.state_dir = file;
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_TRUE(services->Logged("was not kept"));
+  options.state_dir = std::filesystem::path(file).parent_path();
+}
+
+// ---- adoption ----
+
+TEST_F(BackendsTest, LiveSandboxesAreAdopted) {
+  Make();
+  options.max_sandboxes = 2;
+  docker->Put("alice", true);
+  docker->Put("bob", false);
+  bubblewrap->Put("carol", true);
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(Shell(*service, "carol")->Wait().code, CSB_OK);
+  EXPECT_EQ(docker->count(CSB_OP_CREATE) + bubblewrap->count(CSB_OP_CREATE), 0);
+  EXPECT_EQ(active(), 2);
+  EXPECT_EQ(Shell(*service, "dave")->Wait().code, CSB_E_NO_CAPACITY) << "they count";
+  EXPECT_EQ(Ask(*service, CSB_OP_STOP, "carol")->Wait().code, CSB_OK);
+  ASSERT_TRUE(Eventually([&] { return Shell(*service, "bob")->Wait().code == CSB_OK; }));
+}
+
+TEST_F(BackendsTest, OperationsWaitForTheList) {
+  Make();
+  options.adopt_deadline = 5000ms;
+  options.probe_deadline = 5000ms;
+  docker->Hold(CSB_OP_LIST);
+  bubblewrap->Put("alice", true);
+  bubblewrap->Hold(CSB_OP_LIST);
+  Start();
+  auto reply = Shell(*service, "alice");
+  ASSERT_TRUE(bubblewrap->WaitHeld(CSB_OP_LIST, 1));
+  ASSERT_TRUE(docker->WaitHeld(CSB_OP_LIST, 1));
+  docker->Release(CSB_OP_LIST);
+  std::this_thread::sleep_for(50ms);
+  EXPECT_FALSE(reply->Done());
+  bubblewrap->Release(CSB_OP_LIST);
+  EXPECT_EQ(reply->Wait().code, CSB_OK);
+  EXPECT_EQ(docker->count(CSB_OP_CREATE), 0) << "the files are on bubblewrap";
+}
+
+TEST_F(BackendsTest, TheEnginesListWinsOverTheRecord) {
+  Make();
+  Write("alice", "docker");
+  bubblewrap->Put("alice", true);
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(docker->count(CSB_OP_CREATE), 0);
+  EXPECT_EQ(bubblewrap->count(CSB_OP_SHELL), 1);
+  EXPECT_TRUE(services->Logged("the files are on bubblewrap"));
+}
+
+TEST_F(BackendsTest, AnUnenforcedLiveSandboxIsNotAdoptedByAPublicService) {
+  Make();
+  options.public_listener = true;
+  docker->SetEnforced("{}");
+  docker->Put("alice", true);
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_FALSE(docker->Live("alice"));
+  EXPECT_EQ(docker->count(CSB_OP_STOP), 1) << "stopped, its files kept";
+  EXPECT_TRUE(docker->Has("alice"));
+}
+
+// ---- hung and dead backends ----
+
+TEST_F(BackendsTest, AHungBackendDelaysOnlyItsOwnUsers) {
+  Make();
+  options.probe_deadline = 1500ms;
+  options.adopt_deadline = 1500ms;
+  Write("alice", "docker");
+  Write("bob", "bubblewrap");
+  docker->Hang();
+  Start();
+  const auto start = std::chrono::steady_clock::now();
+  auto alice = Shell(*service, "alice");
+  auto carol = Shell(*service, "carol");
+  EXPECT_EQ(Shell(*service, "bob")->Wait().code, CSB_OK);
+  const auto health = Json(Ask(*service, CSB_OP_HEALTH, "")->Wait().result);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, 1200ms);
+  EXPECT_EQ(json::GetString(health, "status"), "healthy");
+  EXPECT_EQ(json::GetBool(health, "docker"), false);
+  EXPECT_EQ(json::GetBool(*json::Find(*json::Find(health, "backends"), "bubblewrap"), "available"), true);
+  EXPECT_EQ(alice->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_THAT(alice->message, HasSubstr("did not answer its probe"));
+  EXPECT_EQ(carol->Wait().code, CSB_OK);
+  EXPECT_TRUE(bubblewrap->Live("carol"));
+  const auto later = std::chrono::steady_clock::now();
+  EXPECT_EQ(Shell(*service, "dave")->Wait().code, CSB_OK);
+  EXPECT_LT(std::chrono::steady_clock::now() - later, 1000ms) << "known by now";
+  const auto list = Json(Ask(*service, CSB_OP_LIST, "")->Wait().result);
+  EXPECT_EQ((*json::Find(list, "unavailable")).Size(), 1u);
+}
+
+TEST_F(BackendsTest, TheBreakerOpensAfterFailuresAndClosesAfterAProbe) {
+  Make();
+  options.mode = "docker";
+  options.breaker_open = 300ms;
+  Start();
+  ASSERT_TRUE(services->Logged("docker is available"));
+  docker->Fail(CSB_OP_CREATE, Error{CSB_E_UNAVAILABLE, "connection refused", "", true});
+  docker->Hold(CSB_OP_PROBE);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_EQ(docker->count(CSB_OP_CREATE), 3);
+  auto reply = Shell(*service, "alice");
+  EXPECT_EQ(reply->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_THAT(reply->message, HasSubstr("connection refused"));
+  EXPECT_EQ(docker->count(CSB_OP_CREATE), 3) << "not asked again";
+  EXPECT_TRUE(services->Logged("is left alone"));
+  docker->Fail(CSB_OP_CREATE, std::nullopt);
+  ASSERT_TRUE(docker->WaitHeld(CSB_OP_PROBE, 1)) << "the trial";
+  docker->Release(CSB_OP_PROBE);
+  ASSERT_TRUE(Eventually([&] { return Shell(*service, "alice")->Wait().code == CSB_OK; }));
+}
+
+TEST_F(BackendsTest, FailuresOfLiveUsersOpenItOnlyIfTheProbeAgrees) {
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  docker->Fail(CSB_OP_SHELL, Error{CSB_E_UNAVAILABLE, "I am broken, said the agent", "", true});
+  for (int i = 0; i < 10; ++i) Shell(*service, "alice")->Wait();
+  EXPECT_EQ(docker->count(CSB_OP_SHELL), 11) << "a lie of one sandbox closes nobody else's";
+  docker->SetAvailable(false, "daemon gone");
+  ASSERT_TRUE(Eventually([&] {
+    auto reply = Shell(*service, "alice");
+    return reply->Wait().message.find("daemon gone") != std::string::npos;
+  }));
+  const int before = docker->count(CSB_OP_SHELL);
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_EQ(docker->count(CSB_OP_SHELL), before);
+  EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_E_UNAVAILABLE);
+  docker->SetAvailable(true);
+  docker->Fail(CSB_OP_SHELL, std::nullopt);
+  ASSERT_TRUE(Eventually([&] { return Shell(*service, "alice")->Wait().code == CSB_OK; }));
+}
+
+TEST_F(BackendsTest, ABackendThatComesUpIsUsedAndAdopted) {
+  Make();
+  options.probe_refresh = 50ms;
+  docker->SetAvailable(false, "Docker daemon not running");
+  docker->Fail(CSB_OP_LIST, Error{CSB_E_UNAVAILABLE, "no daemon", "", true});
+  docker->Put("alice", true);
+  bubblewrap->SetAvailable(false, "no bwrap");
+  Start();
+  auto reply = Shell(*service, "alice");
+  EXPECT_EQ(reply->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_THAT(reply->message, HasSubstr("docker: Docker daemon not running; bubblewrap: no bwrap"));
+  EXPECT_EQ(json::GetString(Json(Ask(*service, CSB_OP_HEALTH, "")->Wait().result), "status"), "unhealthy");
+  docker->Fail(CSB_OP_LIST, std::nullopt);
+  docker->SetAvailable(true);
+  ASSERT_TRUE(Eventually([&] { return Shell(*service, "alice")->Wait().code == CSB_OK; }));
+}
+
+TEST_F(BackendsTest, ANamedModeUsesNothingElse) {
+  Make();
+  options.mode = "docker";
+  docker->SetAvailable(false, "Docker daemon not running");
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_EQ(bubblewrap->count(CSB_OP_CREATE), 0);
+}
+
+TEST_F(BackendsTest, AnUnknownModeIsRefusedAtStart) {
+  Make();
+  options.mode = "podman";
+  metrics = std::make_unique<Metrics>(std::vector<std::string>{"docker"}, "1");
+  service = std::make_unique<Service>(options, std::vector<BackendInstance*>{docker->instance()}, *services,
+                                      services->workers(), timers, *metrics);
+  const auto s = service->Start();
+  ASSERT_FALSE(s);
+  EXPECT_EQ(s.error().code, CSB_E_INVALID);
+}
+
+}  // namespace
+}  // namespace csb::host
