@@ -164,7 +164,7 @@ std::string DonePayload(const Command& command, const OutcomeInput& input) {
     if (input.pip_missing) {
       ending.message = "pip is not installed in the sandbox";
       ending.hint = "install it where the sandbox's system comes from: apt-get install python3-pip";
-    } else if (command.offline_pip) {
+    } else if (command.offline_pip && input.pip_no_match) {
       ending.hint =
           "this sandbox has no network: switch it on (*_SANDBOX_NETWORK), or write the wheel into the "
           "workspace and install it by its path";

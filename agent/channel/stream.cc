@@ -153,8 +153,10 @@ Stream::Progress Stream::PumpOnce(Output& output) {
   }
   const std::string_view bytes(g_slice, static_cast<size_t>(n));
   output.bytes += bytes.size();
-  if (output.stream == CSB_STREAM_STDERR && !pip_missing_ && bytes.find("No module named pip") != bytes.npos)
-    pip_missing_ = true;
+  if (command_.is_pip && output.stream == CSB_STREAM_STDERR) {
+    pip_missing_ = pip_missing_ || bytes.find("No module named pip") != bytes.npos;
+    pip_no_match_ = pip_no_match_ || bytes.find("No matching distribution") != bytes.npos;
+  }
   if (channel_ == nullptr) return Progress::kMoved;
   if (to_host) {
     credit_ -= bytes.size();
@@ -443,6 +445,7 @@ void Stream::Finish() {
   input.stderr_dropped = err_.dropped;
   input.last_line = last_line_;
   input.pip_missing = pip_missing_;
+  input.pip_no_match = pip_no_match_;
   if (channel_ != nullptr) {
     channel_->Remove(id_);
     channel_->Send(Kind::kDone, 0, id_, DonePayload(command_, input));

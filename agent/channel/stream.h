@@ -122,6 +122,7 @@ class Stream : public StreamHandler, public JobClient {
   bool meta_seen_ = false;
   std::string last_line_;
   bool pip_missing_ = false;
+  bool pip_no_match_ = false;
 };
 
 }  // namespace csb::agent

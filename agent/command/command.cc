@@ -204,6 +204,7 @@ Status PreparePip(Command& command, Environment& env, std::string_view op, const
   auto python = FindPython(settings);
   if (!python) return python.error();
   auto& argv = command.spec.argv;
+  command.is_pip = true;
   if (op == "pip_list") {
     argv = {*python, "-m", "pip", "list"};
     return {};

@@ -35,7 +35,8 @@ struct Command {
   Answer answer = Answer::kRun;
   uint8_t out_stream = 1;       // CSB_STREAM_* of what the command writes to its descriptor 1
   bool waits_for_meta = false;  // no output before the event META
-  bool offline_pip = false;     // pip runs without an index
+  bool is_pip = false;
+  bool offline_pip = false;  // pip runs without an index
   std::optional<uint64_t> head, tail;
 };
 
