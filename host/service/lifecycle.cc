@@ -160,12 +160,12 @@ void Service::Core::OnReady(const UserPtr& user, const OpPtr& op, int backend, b
         MarkAbsent(*user);
     }
     if (restart && code == CSB_E_NO_SANDBOX) outcome = Outcome::Of(NoSandbox());
-    // Whoever was cut off in the middle may have left something. It had no files before, and what
-    // a purge might delete could only be files that nobody knows of: so no purge.
+    // Whoever was cut off in the middle may have left a sandbox that runs. A new user's has no files
+    // yet and goes, but without a purge: what that might delete are files that nobody knows of.
     const bool cut_off = code == CSB_E_DEADLINE || code == CSB_E_CANCELLED || code == CSB_E_INTERNAL;
-    if (!restart && !was_live && !was_pinned && cut_off && !draining.load()) {
+    if (!was_live && cut_off && !draining.load()) {
       FailWaiting(user, op, outcome.ToError());
-      return CleanUp(user, backend, CSB_OP_DESTROY,
+      return CleanUp(user, backend, was_pinned ? CSB_OP_STOP : CSB_OP_DESTROY,
                      [core = shared_from_this(), user] { core->EndControl(user); });
     }
     return FailControl(user, op, outcome.ToError());

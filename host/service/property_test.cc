@@ -92,6 +92,33 @@ TEST_P(PropertyTest, InvariantsHold) {
   service->Drain(5s);
 }
 
+// Without failures that only the backend knows of, its own count tells.
+TEST_P(PropertyTest, NeverMoreSandboxesThanAllowed) {
+  options.max_sandboxes = 3;
+  options.mode = "docker";
+  Make("0.01");
+  Start();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      std::mt19937 random(GetParam() * 1000 + static_cast<unsigned>(t));
+      const auto roll = [&](unsigned n) { return random() % n; };
+      for (int i = 0; i < 60; ++i) {
+        const std::string user = "u" + std::to_string(roll(8));
+        const uint32_t ops[] = {CSB_OP_CREATE, CSB_OP_RESTART, CSB_OP_STOP, CSB_OP_DESTROY};
+        auto reply = roll(3) == 0 ? Ask(*service, ops[roll(4)], user) : Shell(*service, user);
+        if (roll(4) == 0) reply->Cancel();
+        const csb_status code = reply->Wait().code;
+        EXPECT_TRUE(code == CSB_OK || code == CSB_E_NO_CAPACITY || code == CSB_E_CANCELLED ||
+                    code == CSB_E_NOT_FOUND)
+            << code << " " << reply->message;
+      }
+    });
+  for (auto& t : threads) t.join();
+  EXPECT_LE(docker->most_live(), 3);
+  EXPECT_EQ(bubblewrap->count(CSB_OP_CREATE), 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Seeds, PropertyTest, testing::Range(1u, 7u));
 
 }  // namespace
