@@ -157,7 +157,8 @@ TEST_F(BackendTest, AKilledSandboxEndsItsOperationsAndIsMadeAnew) {
   EXPECT_EQ(running.code(), CSB_E_GONE) << running.message();
   EXPECT_THAT(Shell("true").code, AnyOf(CSB_E_NO_SANDBOX, CSB_E_GONE));
   Create();
-  EXPECT_EQ(Shell("cat note").out, "kept\n");
+  const Answer after = Shell("cat note");
+  EXPECT_EQ(after.out, "kept\n") << after.message << after.result << after.err;
   EXPECT_FALSE(OpenSame(live.monitor));
 }
 

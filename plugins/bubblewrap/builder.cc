@@ -34,6 +34,11 @@ Builder::Builder(HostRef host, const Options& options)
       templates_(options.state_dir + "/templates"),
       uids_(options.state_dir + "/uids", options.uids) {}
 
+Builder::~Builder() {
+  pool_.reset();
+  RemoveCgroupParent(cgroups_);
+}
+
 const CgroupParent& Builder::cgroups() {
   std::call_once(cgroups_once_, [this] { cgroups_ = FindCgroupParent(ReadCgroupView()); });
   return cgroups_;
@@ -44,6 +49,14 @@ std::string Builder::images_missing() {
   return images_missing_;
 }
 
+LaunchPool& Builder::pool() {
+  std::call_once(pool_once_, [this] {
+    auto filter = seccomp();
+    pool_ = std::make_unique<LaunchPool>(host_, options_.launcher, filter, cgroups());
+  });
+  return *pool_;
+}
+
 Result<std::string> Builder::seccomp() {
   std::call_once(seccomp_once_, [this] { seccomp_ = BuildSeccompFilter(); });
   return seccomp_;
@@ -51,7 +64,7 @@ Result<std::string> Builder::seccomp() {
 
 void Builder::Warm() {
   cgroups();
-  if (!seccomp()) host_.LogError(seccomp().error().message);
+  pool().Refill();
   if (options_.limits.disk == 0 || !images_missing().empty() || options_.uids.count == 0) return;
   if (Status s = MakeRoots(options_); !s) return host_.LogWarn(s.error().message);
   if (Status s = templates_.Prepare(options_.limits.disk / 4096 * 4096); !s) host_.LogWarn(s.error().message);
@@ -146,28 +159,25 @@ std::vector<RlimitSpec> Builder::Rlimits(const Limits& limits, bool image) {
 Result<LiveRecord> Builder::Launch(const Paths& paths, const UserRecord& record, const Limits& limits,
                                    Launched* launched) {
   LiveRecord live{record.user, record.uids, limits, Rfc3339Now(), record.image, {}, {}, {}, {}};
-  auto filter = seccomp();
-  if (!filter) return filter.error();
   auto etc = Etc(limits);
   if (!etc) return etc.error();
-  auto group = Cgroup::Make(cgroups(), paths.cgroup_name(), limits);
-  if (!group) return group.error();
-  live.cgroup = *group;
+  auto parked = pool().Take(paths.cgroup_name());
+  if (!parked) return parked.error();
+  live.cgroup = parked->group;
+  // Written down first: from here on the cleaner finds the group.
   if (Status s = WriteLiveRecord(paths.live(), live); !s) return s.error();
+  if (Status s = live.cgroup.SetLimits(limits); !s) return s.error();
 
   const bool separate = record.uids.user != 0;
   const SandboxView view = View(paths, limits, *etc, separate);
   LaunchSpec spec;
-  spec.program = options_.launcher;
   spec.command = BwrapCommand(view);
-  spec.seccomp = *filter;
   if (separate) spec.uids = record.uids;
   spec.agent = options_.agent;
   spec.control = paths.control();
   spec.etc = etc->folder;
   spec.workspace = paths.workspace();
   if (record.image > 0) spec.image = paths.image();
-  spec.cgroup_procs = group->ProcsFiles();
   spec.rlimits = Rlimits(limits, record.image > 0);
   if (limits.network == Network::kPasta)
     spec.before_command = [&](pid_t init) -> Status {
@@ -175,7 +185,7 @@ Result<LiveRecord> Builder::Launch(const Paths& paths, const UserRecord& record,
       if (pasta) live.pasta = *pasta;
       return pasta ? Status() : Status(pasta.error());
     };
-  auto started = bwrap::Launch(spec);
+  auto started = parked->slot.Go(spec);
   if (!started) return started.error();
   if (auto id = Identify(started->monitor)) live.monitor = *id;
   if (auto id = Identify(started->init)) live.init = *id;

@@ -10,12 +10,14 @@
 // Blocks; the user's lock is held by the caller. Thread-safe for different users.
 #pragma once
 
+#include <memory>
 #include <mutex>
 #include <string>
 
 #include "clara_sandbox/cpp/host_ref.h"
 #include "plugins/bubblewrap/cgroup.h"
 #include "plugins/bubblewrap/etc_folder.h"
+#include "plugins/bubblewrap/launch_pool.h"
 #include "plugins/bubblewrap/launcher.h"
 #include "plugins/bubblewrap/mounts.h"
 #include "plugins/bubblewrap/options.h"
@@ -28,7 +30,7 @@ namespace csb::bwrap {
 class Builder {
  public:
   Builder(HostRef host, const Options& options);
-  ~Builder() { RemoveCgroupParent(cgroups_); }
+  ~Builder();
   Builder(const Builder&) = delete;
   Builder& operator=(const Builder&) = delete;
 
@@ -44,6 +46,7 @@ class Builder {
                             Launched* launched);
 
   void ReleaseUids(const std::string& name, const UidPair& uids);
+  LaunchPool& pool();
   const CgroupParent& cgroups();
   // "" or why workspaces are plain folders though a size is set.
   std::string images_missing();
@@ -58,10 +61,11 @@ class Builder {
   const Options& options_;
   const ImageTemplates templates_;
   const UidPairs uids_;
-  std::once_flag cgroups_once_, images_once_, seccomp_once_;
+  std::once_flag cgroups_once_, images_once_, seccomp_once_, pool_once_;
   CgroupParent cgroups_;
   std::string images_missing_;
   Result<std::string> seccomp_{std::string()};
+  std::unique_ptr<LaunchPool> pool_;
 };
 
 }  // namespace csb::bwrap

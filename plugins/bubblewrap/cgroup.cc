@@ -86,7 +86,7 @@ bool RemoveGroup(const Controller& group) {
 
 }  // namespace
 
-Result<Cgroup> Cgroup::Make(const CgroupParent& parent, std::string_view name, const Limits& limits) {
+Result<Cgroup> Cgroup::Make(const CgroupParent& parent, std::string_view name) {
   Cgroup group;
   Status status;
   // Version 2 has one folder for all; make it once.
@@ -108,13 +108,18 @@ Result<Cgroup> Cgroup::Make(const CgroupParent& parent, std::string_view name, c
   make(parent.cpu, &group.cpu_);
   make(parent.cpuacct, &group.cpuacct_);
   make(parent.pids, &group.pids_);
-  if (status) status = LimitMemory(group.memory_, limits.memory);
-  if (status) status = LimitCpu(group.cpu_, limits.cpu);
-  if (status) status = LimitPids(group.pids_, limits.pids);
   if (status) return group;
   group.Remove();
-  return Error{status.error().code, "limits of the sandbox: " + status.error().message, status.error().hint,
-               false};
+  return status.error();
+}
+
+Status Cgroup::SetLimits(const Limits& limits) const {
+  Status status = LimitMemory(memory_, limits.memory);
+  if (status) status = LimitCpu(cpu_, limits.cpu);
+  if (status) status = LimitPids(pids_, limits.pids);
+  if (status) return {};
+  return Error{status.error().code, "limits of the sandbox: " + status.error().message,
+               "the limits of a group above may be smaller", false};
 }
 
 void RemoveCgroupParent(const CgroupParent& parent) {

@@ -4,7 +4,8 @@
 // still mounts those controllers one by one, or a mix; what is missing is said, never passed over.
 //
 //   CgroupParent parent = FindCgroupParent(ReadCgroupView());   // once
-//   auto group = Cgroup::Make(parent, "alice-2bd8…", limits);
+//   auto group = Cgroup::Make(parent, "alice-2bd8…");
+//   if (Status s = group->SetLimits(limits); !s) …
 //   … a process writes "0" to each of group->procs_files() before it execs …
 //   group->memory().limit            // read back from the kernel
 //   group->Remove();
@@ -75,7 +76,8 @@ class Cgroup {
   Cgroup() = default;
   // An old empty group of this name is replaced; when it can't be, a number is added to the name. On error
   // nothing stays.
-  static Result<Cgroup> Make(const CgroupParent& parent, std::string_view name, const Limits& limits);
+  static Result<Cgroup> Make(const CgroupParent& parent, std::string_view name);
+  Status SetLimits(const Limits& limits) const;
 
   // cgroup.procs of each; writing "0" moves the writer.
   std::vector<std::string> ProcsFiles() const;

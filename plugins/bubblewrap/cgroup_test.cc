@@ -82,7 +82,7 @@ TEST_F(FakeCgroups, Version2WritesAndReadsItsLimits) {
   parent.memory = parent.cpu = parent.cpuacct = parent.pids = {folder_ / "g", 2};
   // The kernel makes these files with the folder; a plain file system does not, so they come first.
   ASSERT_TRUE(MakeFolders(folder_ / "g", 0755));
-  auto made = Cgroup::Make(parent, "one", {});
+  auto made = Cgroup::Make(parent, "one");
   ASSERT_TRUE(made) << made.error().message;
   EXPECT_EQ(made->ProcsFiles(), std::vector<std::string>{folder_ / "g/one/cgroup.procs"});
   Make("g/one", {{"memory.max", "536870912\n"},

@@ -6,12 +6,14 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstdlib>
+#include <utility>
 
 #include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/utf8.h"
@@ -38,7 +40,6 @@ class RequestText {
 
 std::string BuildRequest(const LaunchSpec& spec) {
   RequestText request;
-  for (const std::string& file : spec.cgroup_procs) request.Add("cgroup", file);
   if (spec.uids) {
     request.Add("agent_uid", spec.uids->agent);
     request.Add("user_uid", spec.uids->user);
@@ -87,8 +88,8 @@ Result<Pipe> MakePipe() {
   return pipe;
 }
 
-Result<pid_t> Spawn(const std::string& program, int request, int report, int seccomp, int block,
-                    int complaints) {
+Result<pid_t> Spawn(const std::string& program, const std::vector<std::string>& arguments, int request,
+                    int report, int seccomp, int block, int complaints) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
@@ -98,11 +99,14 @@ Result<pid_t> Spawn(const std::string& program, int request, int report, int sec
   posix_spawn_file_actions_adddup2(&actions, report, launch::kReportFd);
   posix_spawn_file_actions_adddup2(&actions, seccomp, launch::kSeccompFd);
   posix_spawn_file_actions_adddup2(&actions, block, launch::kBlockFd);
-  std::string name = program;
-  char* argv[] = {name.data(), nullptr};
+  std::vector<std::string> words = {program};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
   char* environment[] = {nullptr};
   pid_t pid = 0;
-  const int error = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv, environment);
+  const int error = posix_spawn(&pid, program.c_str(), &actions, nullptr, argv.data(), environment);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) {
     Error out = ErrnoError("start", program, error);
@@ -190,33 +194,73 @@ std::string ReadComplaints(int fd) {
   return text;
 }
 
-Result<Launched> Launch(const LaunchSpec& spec) {
-  auto request = MemoryFile("request", BuildRequest(spec));
-  if (!request) return request.error();
-  auto seccomp = MemoryFile("seccomp", spec.seccomp);
-  if (!seccomp) return seccomp.error();
+LaunchSlot::LaunchSlot(LaunchSlot&& other) noexcept
+    : pid_(std::exchange(other.pid_, 0)),
+      request_(std::move(other.request_)),
+      report_(std::move(other.report_)),
+      complaints_(std::move(other.complaints_)),
+      block_(std::move(other.block_)) {}
+
+LaunchSlot& LaunchSlot::operator=(LaunchSlot&& other) noexcept {
+  std::swap(pid_, other.pid_);
+  std::swap(request_, other.request_);
+  std::swap(report_, other.report_);
+  std::swap(complaints_, other.complaints_);
+  std::swap(block_, other.block_);
+  return *this;
+}
+
+LaunchSlot::~LaunchSlot() {
+  if (pid_ == 0) return;
+  request_.reset();  // an empty request: it ends
+  Reap(pid_, false);
+}
+
+Result<LaunchSlot> LaunchSlot::Start(const std::string& program, const std::string& seccomp,
+                                     const std::vector<std::string>& cgroup_procs) {
+  auto filter = MemoryFile("seccomp", seccomp);
+  if (!filter) return filter.error();
   auto report = MakePipe();
   if (!report) return report.error();
   auto complaints = MakePipe();
   if (!complaints) return complaints.error();
-
   auto block = MakePipe();
   if (!block) return block.error();
   auto block_read = High(block->read.release());
   if (!block_read) return block_read.error();
   fcntl(block_read->get(), F_SETFL, 0);
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return ErrnoError("socketpair");
+  LaunchSlot slot;
+  slot.request_.reset(ends[0]);
+  auto theirs = High(ends[1]);
+  if (!theirs) return theirs.error();
+  auto pid = Spawn(program, cgroup_procs, theirs->get(), report->write.get(), filter->get(),
+                   block_read->get(), complaints->write.get());
+  if (!pid) return pid.error();
+  slot.pid_ = *pid;
+  slot.report_ = std::move(report->read);
+  slot.complaints_ = std::move(complaints->read);
+  slot.block_ = std::move(block->write);
+  return slot;
+}
 
-  auto helper = Spawn(spec.program, request->get(), report->write.get(), seccomp->get(), block_read->get(),
-                      complaints->write.get());
-  block_read->reset();
-  report->write.reset();
-  complaints->write.reset();
-  if (!helper) return helper.error();
-  auto text = ReadReport(report->read.get(), spec.timeout);
-  Reap(*helper, !text);
+Result<Launched> LaunchSlot::Go(const LaunchSpec& spec) {
+  std::string_view request_text;
+  const std::string request = BuildRequest(spec);
+  for (request_text = request; !request_text.empty();) {
+    // It only fails when the launcher has ended; the report then says why.
+    const ssize_t n = send(request_.get(), request_text.data(), request_text.size(), MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) break;
+    request_text.remove_prefix(static_cast<size_t>(n));
+  }
+  request_.reset();
+  auto text = ReadReport(report_.get(), spec.timeout);
+  Reap(std::exchange(pid_, 0), !text);
 
   Launched out;
-  out.complaints = std::move(complaints->read);
+  out.complaints = std::move(complaints_);
   if (!text) return text.error();
   if (Status s = ParseReport(*text, &out); !s) {
     // bwrap may still be writing why; its end closes the pipe.
@@ -236,8 +280,7 @@ Result<Launched> Launch(const LaunchSpec& spec) {
   if (spec.before_command) {
     Status ready = spec.before_command(out.init);
     const char go = 1;
-    if (ready && write(block->write.get(), &go, 1) != 1)
-      ready = ErrnoError("write", "bwrap's block descriptor");
+    if (ready && write(block_.get(), &go, 1) != 1) ready = ErrnoError("write", "bwrap's block descriptor");
     if (!ready) {
       if (Status s = out.init_fd.Signal(SIGKILL); !s) return s.error();
       return ready.error();

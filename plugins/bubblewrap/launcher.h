@@ -3,11 +3,11 @@
 // launcher.h: starts a detached bwrap through clara-sandbox-launch (launch/request.h) and says which
 // process became the sandbox's init.
 //
-//   LaunchSpec spec{.program = "…/clara-sandbox-launch", .command = BwrapCommand(view), …};
-//   auto launched = Launch(spec);
+//   auto slot = LaunchSlot::Start("…/clara-sandbox-launch", seccomp, group.ProcsFiles());
+//   auto launched = slot->Go({.command = BwrapCommand(view), …});
 //   if (!launched) return launched.error();      // the message has what bwrap or the kernel said
 //
-// Blocks for some milliseconds, at most spec.timeout; any thread.
+// Any thread, one at a time.
 #pragma once
 
 #include <sys/types.h>
@@ -31,13 +31,10 @@ struct RlimitSpec {
 };
 
 struct LaunchSpec {
-  std::string program;               // clara-sandbox-launch
   std::vector<std::string> command;  // bwrap and its arguments
-  std::string seccomp;               // the BPF program
   std::optional<UidPair> uids;       // set: a prepared user namespace, staged mounts
   std::string agent, control, etc, workspace;
   std::string image;  // "": `workspace` is a plain folder
-  std::vector<std::string> cgroup_procs;
   std::vector<RlimitSpec> rlimits;
   // Runs while bwrap waits, after the namespaces are there and before the agent starts.
   std::function<Status(pid_t init)> before_command;
@@ -52,7 +49,24 @@ struct Launched {
   UniqueFd complaints;
 };
 
-Result<Launched> Launch(const LaunchSpec& spec);
+// A launcher that has joined its groups and waits for what to start.
+class LaunchSlot {
+ public:
+  // program: clara-sandbox-launch; seccomp: the BPF program.
+  static Result<LaunchSlot> Start(const std::string& program, const std::string& seccomp,
+                                  const std::vector<std::string>& cgroup_procs);
+  // Blocks for some milliseconds, at most spec.timeout. Once.
+  Result<Launched> Go(const LaunchSpec& spec);
+
+  LaunchSlot(LaunchSlot&&) noexcept;
+  LaunchSlot& operator=(LaunchSlot&&) noexcept;
+  ~LaunchSlot();  // ends a launcher that was not used
+
+ private:
+  LaunchSlot() = default;
+  pid_t pid_ = 0;
+  UniqueFd request_, report_, complaints_, block_;
+};
 
 // What has been written to `complaints` so far, cleaned for a message.
 std::string ReadComplaints(int fd);

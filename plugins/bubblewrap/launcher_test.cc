@@ -6,6 +6,7 @@
 #include <gmock/gmock.h>
 #include <poll.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 
@@ -30,27 +31,31 @@ const std::string& Seccomp() {
   return program;
 }
 
+std::string Launcher() { return LibFolder() + "/clara-sandbox-launch"; }
+
 class Launching : public ::testing::Test {
  protected:
   // Runs a shell command as user code of the sandbox and returns what it wrote to stderr.
   std::string Inside(const std::string& script) {
-    LaunchSpec spec = Spec(script);
-    auto launched = Launch(spec);
+    auto launched = Launch(Spec(script));
     if (!launched) return "LAUNCH FAILED: " + launched.error().message;
     EXPECT_TRUE(WaitEnd(launched->monitor_fd, std::chrono::seconds(20)));
     return ReadComplaints(launched->complaints.get());
   }
 
+  Result<Launched> Launch(const LaunchSpec& spec) {
+    auto slot = LaunchSlot::Start(Launcher(), Seccomp(), cgroup_procs_);
+    if (!slot) return slot.error();
+    return slot->Go(spec);
+  }
+
   LaunchSpec Spec(const std::string& script) {
     LaunchSpec spec;
-    spec.program = LibFolder() + "/clara-sandbox-launch";
-    spec.seccomp = Seccomp();
     spec.uids = pair_;
     spec.agent = "/usr/bin/true";
     spec.control = folder_ / "ctl";
     spec.workspace = folder_ / "workspace";
     spec.image = image_;
-    spec.cgroup_procs = cgroup_procs_;
     spec.rlimits = {{RLIMIT_CORE, 0, 0}, {RLIMIT_NPROC, 64, 64}};
     EXPECT_TRUE(MakeFolders(spec.control, 0711));
     if (!Exists(spec.workspace)) {
@@ -153,8 +158,9 @@ TEST_F(Launching, JoinsItsGroupsBeforeAnythingRuns) {
   CSB_NEED_ROOT();
   const CgroupParent parent = FindCgroupParent(ReadCgroupView());
   if (!parent.missing.empty()) GTEST_SKIP() << parent.missing;
-  auto group = Cgroup::Make(parent, "csb-launcher-test", {.memory = 64 << 20, .cpu = 0.5, .pids = 20});
+  auto group = Cgroup::Make(parent, "csb-launcher-test");
   ASSERT_TRUE(group) << group.error().message;
+  ASSERT_TRUE(group->SetLimits({.memory = 64 << 20, .cpu = 0.5, .pids = 20}));
   EXPECT_EQ(group->Read().memory_limit, uint64_t{64 << 20});
   EXPECT_EQ(group->Read().cpu_limit, 0.5);
   EXPECT_EQ(group->Read().pids_limit, 20 + kReservedPids);
@@ -181,10 +187,25 @@ TEST_F(Launching, SaysWhatBwrapSays) {
   }
 }
 
+TEST_F(Launching, AnUnusedLauncherEndsWithItsSlot) {
+  {
+    auto slot = LaunchSlot::Start(Launcher(), Seccomp(), {});
+    ASSERT_TRUE(slot);
+  }
+  // Reaped: this process has no child left.
+  EXPECT_EQ(waitpid(-1, nullptr, WNOHANG), -1);
+}
+
+TEST_F(Launching, AGroupThatIsGoneIsNamed) {
+  auto slot = LaunchSlot::Start(Launcher(), Seccomp(), {"/sys/fs/cgroup/nonexistent/cgroup.procs"});
+  ASSERT_TRUE(slot);
+  const auto launched = slot->Go({});
+  ASSERT_FALSE(launched);
+  EXPECT_THAT(launched.error().message, HasSubstr("/sys/fs/cgroup/nonexistent"));
+}
+
 TEST_F(Launching, AMissingLauncherIsNamed) {
-  LaunchSpec spec;
-  spec.program = "/nonexistent/clara-sandbox-launch";
-  const auto launched = Launch(spec);
+  const auto launched = LaunchSlot::Start("/nonexistent/clara-sandbox-launch", Seccomp(), {});
   ASSERT_FALSE(launched);
   EXPECT_THAT(launched.error().message, HasSubstr("/nonexistent/clara-sandbox-launch"));
   EXPECT_THAT(launched.error().hint, HasSubstr("bubblewrap.launcher"));

@@ -121,6 +121,7 @@ Result<ProcessId> StartPasta(const PastaPrograms& programs, pid_t init, const Ui
   if (!request) return request.error();
   if (write(request->get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
     return ErrnoError("write", "request");
+  if (lseek(request->get(), 0, SEEK_SET) != 0) return ErrnoError("lseek", "request");
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoError("pipe2");
   const UniqueFd said(ends[0]);

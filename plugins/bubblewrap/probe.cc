@@ -64,8 +64,6 @@ Finding Try(const Options& options, Builder& builder) {
 
   const bool separate = options.uids.count > 0;
   LaunchSpec spec;
-  spec.program = options.launcher;
-  spec.seccomp = *filter;
   spec.agent = options.agent;
   spec.control = folder + "/ctl";
   spec.etc = etc->folder;
@@ -88,7 +86,9 @@ Finding Try(const Options& options, Builder& builder) {
   spec.command.erase(std::find(spec.command.begin(), spec.command.end(), "--") + 1, spec.command.end());
   // Long enough to be looked at; --version of the agent ends by itself.
   spec.command.insert(spec.command.end(), {kAgentInside, "--version"});
-  auto launched = Launch(spec);
+  auto slot = LaunchSlot::Start(options.launcher, *filter, {});
+  if (!slot) return fail(slot.error());
+  auto launched = slot->Go(spec);
   if (!launched) {
     // It may have run and ended before it was looked at: that is a success with nothing said.
     if (launched.error().message == "could not start the sandbox: it ended at once") return {};

@@ -202,7 +202,10 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const Paths& paths, const 
   if (status)
     status = BringUp(paths, *sandbox, *live, std::move(launched.init_fd), std::move(launched.monitor_fd),
                      launched.complaints.get());
-  if (status) return *sandbox;
+  if (status) {
+    InBackground([](Registry& registry) { registry.builder_.pool().Refill(); });
+    return *sandbox;
+  }
   (*sandbox)->Detach();
   return give_up(status.error());
 }
@@ -315,6 +318,7 @@ std::vector<std::string> Registry::Users() const {
 }
 
 void Registry::Sweep() {
+  builder_.pool().Sweep();
   for (const std::string& name : FoldersIn(options_.runtime_dir)) {
     const Paths paths(options_.data_dir, options_.runtime_dir, name);
     const auto live = ReadLiveRecord(paths.live());

@@ -39,7 +39,7 @@ namespace {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   // Whatever the host's caller left open must not reach the sandbox.
   syscall(SYS_close_range, launch::kUsernsFd, ~0U, 0);
   sigset_t none;
@@ -47,8 +47,12 @@ int main() {
   sigprocmask(SIG_SETMASK, &none, nullptr);
   for (int signal = 1; signal < 32; ++signal) ::signal(signal, SIG_DFL);
 
+  // Moving between groups waits for the kernel's readers, often for ten milliseconds: it comes first, so
+  // that a host can have it done before anybody asks for a sandbox.
+  launch::JoinCgroups({argv + 1, argv + argc});
   const launch::Request request = launch::Request::Read(launch::kRequestFd);
   close(launch::kRequestFd);
+  if (request.empty()) return 0;  // the host needs us no more
   if (!request.Has("block")) close(launch::kBlockFd);
   if (!request.Has("arg")) launch::FailPlain("the request names no command");
   if (request.Has("direct")) {
@@ -58,7 +62,6 @@ int main() {
   }
   const unsigned agent = request.Number("agent_uid"), user = request.Number("user_uid");
 
-  launch::JoinCgroups(request);
   if (agent != 0) {
     launch::StageMounts(request);
     const int userns = launch::MakeUserNamespace(agent, user);

@@ -2,11 +2,11 @@
 //
 // request.h: what the host asks of clara-sandbox-launch, and the descriptors they share.
 //
-// The request is a list of "key=value" strings, each ended by NUL, in a memfd at kRequestFd; keys
-// may repeat. A program of its own, since the steps need a process without threads, and since forking
-// a big host costs more than starting a small binary.
+// Its arguments are the cgroup.procs files to join before anything else. The request is a list of
+// "key=value" strings, each ended by NUL, read from kRequestFd to its end; keys may repeat. A program of its
+// own, since the steps need a process without threads, and since forking a big host costs more than starting
+// a small binary.
 //
-//   cgroup=/sys/fs/cgroup/…/cgroup.procs   (repeats) joined first
 //   agent_uid=N, user_uid=N                a prepared user namespace; absent: bwrap makes one itself
 //   agent=PATH control=PATH etc=PATH       staged in a private mount namespace (with agent_uid)
 //   workspace=PATH                         folder that becomes /workspace

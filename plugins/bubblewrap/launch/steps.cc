@@ -59,8 +59,8 @@ void Fail(const std::string& what) { FailPlain(what + ": " + strerror(errno)); }
 Request Request::Read(int fd) {
   std::string text;
   char buffer[8192];
-  off_t at = 0;
-  for (ssize_t n; (n = pread(fd, buffer, sizeof buffer, at)) != 0; at += n) {
+  for (ssize_t n; (n = read(fd, buffer, sizeof buffer)) != 0;) {
+    if (n < 0 && errno == EINTR) continue;
     if (n < 0) Fail("read the request");
     text.append(buffer, static_cast<size_t>(n));
   }
@@ -95,8 +95,8 @@ unsigned Request::Number(std::string_view key) const {
   return static_cast<unsigned>(strtoul(Get(key).c_str(), nullptr, 10));
 }
 
-void JoinCgroups(const Request& request) {
-  for (const std::string& file : request.All("cgroup")) WriteFile(file, "0");
+void JoinCgroups(const std::vector<std::string>& procs_files) {
+  for (const std::string& file : procs_files) WriteFile(file, "0");
 }
 
 void StageMounts(const Request& request) {

@@ -13,7 +13,9 @@ namespace csb::bwrap::launch {
 
 class Request {
  public:
+  // Until the other side has closed.
   static Request Read(int fd);
+  bool empty() const { return items_.empty(); }
   // The first value of a key, "" when there is none.
   const std::string& Get(std::string_view key) const;
   std::vector<std::string> All(std::string_view key) const;
@@ -28,7 +30,7 @@ class Request {
 [[noreturn]] void Fail(const std::string& what);
 [[noreturn]] void FailPlain(const std::string& message);
 
-void JoinCgroups(const Request& request);
+void JoinCgroups(const std::vector<std::string>& procs_files);
 // A mount namespace of our own in which the sources of bwrap's binds stand under kStage.
 void StageMounts(const Request& request);
 // Attaches the image to a free loop device that goes with its last user, and mounts it.
