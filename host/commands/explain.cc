@@ -51,20 +51,35 @@ void PrintCandidate(const json::Value& candidate) {
   }
 }
 
+// The service knows nothing of backends that could not even be made.
+void AddFailures(const std::vector<BackendFailure>& failures, json::Document& document) {
+  auto& memory = document.GetAllocator();
+  json::Value list(rapidjson::kArrayType);
+  for (const BackendFailure& failure : failures) {
+    json::Value entry(rapidjson::kObjectType);
+    entry.AddMember("name", failure.name, memory);
+    entry.AddMember("reason", failure.error.message, memory);
+    entry.AddMember("hint", failure.error.hint, memory);
+    list.PushBack(entry, memory);
+  }
+  document.AddMember("failed", list, memory);
+}
+
 int Explain(const Arguments& arguments) {
   AppOptions options = OptionsOf(arguments);
-  options.quiet_level = "warn";
+  options.quiet_level = "error";  // what would be warned about is printed here
   auto app = App::Create(options);
   if (!app) return Fail(app.error());
   if (auto status = (*app)->StartService(); !status) return Fail(status.error());
   auto result = Ask(*(*app)->service(), CSB_OP_EXPLAIN, "", "{}", 30s);
   if (!result) return Fail(result.error());
-  if (arguments.Has("json")) {
-    std::puts(result->c_str());
-    return FinishOutput() ? kExitOk : kExitFailure;
-  }
   auto document = json::ParseObject(*result);
   if (!document) return Fail(document.error());
+  if (arguments.Has("json")) {
+    AddFailures((*app)->backend_failures(), *document);
+    std::puts(json::ToString(*document).c_str());
+    return FinishOutput() ? kExitOk : kExitFailure;
+  }
   const std::string chosen = Text(*document, "chosen");
   std::printf("mode %s: %s\n", Text(*document, "mode").c_str(),
               chosen.empty() ? Paint("no backend can be used", Colour::kRed).c_str()

@@ -171,8 +171,7 @@ int RunSession::ExitCode() {
   if (!result) return Fail(result.error());
   const std::string message(json::GetString(*result, "message").value_or(""));
   const std::string hint(json::GetString(*result, "hint").value_or(""));
-  if (!message.empty())
-    PrintError({CSB_OK, OneLine(message), OneLine(hint), false});
+  if (!message.empty()) PrintError({CSB_OK, OneLine(message), OneLine(hint), false});
   return static_cast<int>(json::GetInt(*result, "exit_code").value_or(kExitFailure)) & 0xff;
 }
 

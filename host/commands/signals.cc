@@ -72,9 +72,14 @@ int SignalWaiter::Wait(std::vector<pollfd>* extra) {
     if (read(wake_, &count, sizeof count) < 0) count = 0;  // EAGAIN: nothing was there after all
   }
   signalfd_siginfo info{};
-  if (fds[0].revents != 0 && read(signals_, &info, sizeof info) == static_cast<ssize_t>(sizeof info))
-    return static_cast<int>(info.ssi_signo);
-  return 0;
+  if (fds[0].revents == 0 || read(signals_, &info, sizeof info) != static_cast<ssize_t>(sizeof info))
+    return 0;
+  const auto now = std::chrono::steady_clock::now();
+  const int signal = static_cast<int>(info.ssi_signo);
+  const bool again = signal == last_ && now - last_at_ < std::chrono::milliseconds(500);
+  last_ = signal;
+  last_at_ = now;
+  return again ? 0 : signal;
 }
 
 void PrepareProcess() {

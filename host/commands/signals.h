@@ -11,6 +11,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <optional>
 #include <vector>
@@ -42,6 +43,8 @@ class SignalWaiter {
   int signals_ = -1;
   int wake_ = -1;
   std::atomic<int> exit_code_{kRunning};
+  int last_ = 0;
+  std::chrono::steady_clock::time_point last_at_;
 };
 
 // Once, first thing in the program: fds 0 to 2 exist (/dev/null where they were closed, so that nothing else

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import pty
 import shutil
 import signal
 import socket
@@ -208,6 +209,35 @@ class Run(unittest.TestCase):
         out, err = first.communicate(timeout=60)
         self.assertEqual((out, first.returncode), (b"end\n", 0), err)
 
+    def at_a_terminal(self, *args, dialogue):
+        """Exit code and what the terminal showed; dialogue: (what to wait for, what to type)."""
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.execv(BINARY, [str(w) for w in self.words(*args)])
+        shown = b""
+        while True:
+            try:
+                data = os.read(terminal, 4096)
+            except OSError:  # EIO: the other side is gone
+                break
+            if not data:
+                break
+            shown += data
+            if dialogue and dialogue[0][0] in shown:
+                os.write(terminal, dialogue.pop(0)[1])
+        os.close(terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+
+    def test_a_conversation_at_a_terminal(self):
+        code, shown = self.at_a_terminal("-c", "print('name?'); print('hi', input())", dialogue=[(b"name?", b"bob\n")])
+        self.assertEqual(code, 0, shown)
+        self.assertIn(b"hi bob", shown)
+
+    def test_control_c_at_a_terminal(self):
+        code, shown = self.at_a_terminal("--timeout", "60", "-c", "import time; print('up', flush=True); time.sleep(60)",
+                                         dialogue=[(b"up", b"\x03")])
+        self.assertEqual(code, 130, shown)
+
     def test_without_a_backend_it_says_so(self):
         with tempfile.TemporaryDirectory() as empty:
             result = self.run_(f"--sandbox.plugin_dirs={empty}", "-c", "1")
@@ -314,10 +344,24 @@ class Shutdown(unittest.TestCase):
             thread.start()
             time.sleep(0.7)
             service.process.send_signal(signal.SIGINT)
-            time.sleep(0.5)
+            time.sleep(0.7)
             self.assertIsNone(service.process.poll())
             self.assertEqual(service.stop(signal.SIGINT), 130)
             thread.join(30)
+
+    def test_a_signal_that_comes_twice_at_once_is_one(self):
+        """As timeout(1) sends it: to the program, and to its group."""
+        with service_that_ends() as service:
+            service.post("alice", "shell", command="true")
+            answers = []
+            thread = threading.Thread(target=lambda: answers.append(service.post("alice", "shell", command="sleep 2; echo done")))
+            thread.start()
+            time.sleep(0.7)
+            service.process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+            self.assertEqual(service.stop(), 0)
+            thread.join(60)
+            self.assertEqual([a["output"] for a in answers], ["done\n"])
 
     def test_sighup_is_no_end(self):
         with Service() as service:
