@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 
 #include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/utf8.h"
@@ -42,9 +43,9 @@ class JsonWrite final : public JsonExchange {
 
   void OnPayload(Payload payload) override {
     started_ = Clock::now();
-    if (Submit(payload.json, true, 0)) FeedInput(*std::move(payload.input));
+    if (Submit(payload.json, true, kDefaultCredit)) FeedInput(*std::move(payload.input));
   }
-  void OnOutput(uint32_t, std::string) override {}
+  void OnOutput(uint32_t, std::string data) override { call_->Credit(data.size()); }  // none is expected
   void OnDone(const OutcomeView& outcome) override {
     if (!outcome.ok()) return Fail(outcome.error());
     auto document = WrittenDocument(outcome.result, started_);
@@ -79,7 +80,7 @@ class Upload final : public ServiceExchange {
     }
     json::Member(w, "timeout", app_.raw_timeout);
     w.EndObject();
-    Submit({buffer.GetString(), buffer.GetSize()}, true, 0);
+    Submit({buffer.GetString(), buffer.GetSize()}, true, kDefaultCredit);
   }
 
   size_t TakeBody(std::string_view bytes) override {
@@ -94,14 +95,16 @@ class Upload final : public ServiceExchange {
   void OnBodyEnd() override {
     if (answered_) return;
     ended_ = true;
-    call_->Input({}, true);
+    if (granted_) call_->Input({}, true);
   }
 
   void OnInputCredit(uint64_t bytes) override {
     credit_ += bytes;
+    // Even an end alone waits for the first credit: before it there is nothing that could take it.
+    if (!std::exchange(granted_, true) && ended_) return call_->Input({}, true);
     out_.WantBody();
   }
-  void OnOutput(uint32_t, std::string) override {}
+  void OnOutput(uint32_t, std::string data) override { call_->Credit(data.size()); }  // none is expected
 
   void OnDone(const OutcomeView& outcome) override {
     if (!outcome.ok()) return Fail(outcome.error());
@@ -114,7 +117,8 @@ class Upload final : public ServiceExchange {
  private:
   Clock::time_point started_;
   uint64_t credit_ = 0;
-  bool ended_ = false;
+  bool granted_ = false;  // some credit has come
+  bool ended_ = false;    // the body has
 };
 
 }  // namespace

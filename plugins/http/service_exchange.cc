@@ -62,7 +62,8 @@ void ServiceExchange::OnInputCredit(uint64_t bytes) {
 
 void ServiceExchange::Feed() {
   if (!feeding_ || call_ == nullptr) return;
-  if (input_.empty()) {  // its end needs no credit
+  // Even an end alone waits for the first credit: before it there is nothing that could take it.
+  if (input_.empty() && input_credit_ > 0) {
     feeding_ = false;
     return call_->Input({}, true);
   }

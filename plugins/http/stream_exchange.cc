@@ -75,12 +75,10 @@ class StreamedRun final : public JsonExchange {
     if (answered_ || !out_.begun()) return JsonExchange::Fail(error);
     answered_ = true;
     call_->Abandon();
-    auto doc = json::ParseObject(ErrorDocument(error));
+    const auto doc = json::ParseObject(ErrorDocument(error));
     Send("error", [&](json::Writer& w) {
-      for (const auto& member : doc->GetObject()) {
-        json::Key(w, {member.name.GetString(), member.name.GetStringLength()});
-        member.value.Accept(w);
-      }
+      for (const char* name : {"error", "detail", "code"})
+        json::Member(w, name, json::GetString(*doc, name).value_or(""));
       json::Member(w, "status", StatusOf(error.code));
     });
     out_.End();

@@ -275,6 +275,25 @@ TEST(FileWrite, TakesRawBytesWithinTheCredit) {
   EXPECT_EQ(client.Get("/nothing").status, 404);
 }
 
+TEST(FileWrite, AnEmptyFileIsEndedOnceThereIsSomeoneToTakeIt) {
+  TestServer server;
+  server.Hold(CSB_OP_FILE_WRITE);
+  for (const bool raw : {true, false}) {
+    TestClient client(server.port());
+    client.Send(std::string("POST /sandbox/a/file") + (raw ? "?path=f" : "") +
+                " HTTP/1.1\r\nHost: localhost\r\nContent-Type: " +
+                (raw ? "text/plain\r\nContent-Length: 0\r\n\r\n"
+                     : "application/json\r\nContent-Length: 25\r\n\r\n{\"path\":\"f\",\"content\":\"\"}"));
+    auto operation = server.held(raw ? 0 : 1);
+    EXPECT_FALSE(operation->eof());
+    operation->sink.InputCredit(1000);
+    EXPECT_TRUE(operation->WaitEof());
+    EXPECT_EQ(operation->input(), "");
+    operation->sink.Done(R"({"path":"f","size":0})");
+    EXPECT_EQ(client.Read().status, 200);
+  }
+}
+
 TEST(FileWrite, TakesChunks) {
   TestServer server;
   server.Hold(CSB_OP_FILE_WRITE);
