@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a host leaves behind, the next one adopts or removes; hosts side by side share sandboxes."""
+import contextlib
 import os
 import shutil
 import signal
@@ -12,16 +13,23 @@ import unittest
 import harness
 
 
-def processes_with(text):
+def sandbox_processes(root):
+    """Every process that sees a control folder of `root`: those inside its sandboxes."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            with open(f"/proc/{pid}/cmdline", "rb") as f:
-                if text.encode() in f.read() and int(pid) != os.getpid():
+            with open(f"/proc/{pid}/mountinfo") as f:
+                if any(root + "/run/" in line and " /run/clara/ctl " in line for line in f):
                     found.append(int(pid))
         except OSError:
             pass
     return found
+
+
+def kill_sandboxes(root):
+    for pid in sandbox_processes(root):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Recovery(unittest.TestCase):
@@ -46,8 +54,8 @@ class Recovery(unittest.TestCase):
         first = self.service().start()
         first.post("bob", "shell", command="echo kept > file")
         first.stop(signal.SIGKILL)
-        for pid in processes_with(self.root):
-            os.kill(pid, signal.SIGKILL)
+        self.assertTrue(sandbox_processes(self.root))
+        kill_sandboxes(self.root)
         with self.service() as second:
             self.assertEqual(second.post("bob", "shell", command="cat file")["output"], "kept\n")
 
@@ -55,8 +63,7 @@ class Recovery(unittest.TestCase):
         with self.service() as service:
             service.post("carol", "shell", command="echo kept > file")
             self.assertEqual(service.call("POST", "carol", "/stop")[1], {"status": "stopped"})
-            self.assertEqual(processes_with(self.root + "/run") and [
-                p for p in processes_with(self.root + "/run") if p != service.process.pid], [])
+            self.assertEqual(sandbox_processes(self.root), [])
             self.assertEqual(service.post("carol", "shell", command="cat file")["output"], "kept\n")
             self.assertEqual(service.call("DELETE", "carol", "/destroy")[1]["files_preserved"], True)
             self.assertEqual(service.post("carol", "shell", command="cat file")["output"], "kept\n")
@@ -83,9 +90,8 @@ class Recovery(unittest.TestCase):
             thread = threading.Thread(target=long)
             thread.start()
             time.sleep(0.5)
-            for pid in processes_with(self.root + "/run"):
-                if pid != service.process.pid:
-                    os.kill(pid, signal.SIGKILL)
+            self.assertTrue(sandbox_processes(self.root))
+            kill_sandboxes(self.root)
             thread.join(timeout=30)
             self.assertFalse(thread.is_alive(), "a request on a dead sandbox ends")
             status, answer = failed["answer"]
