@@ -188,6 +188,21 @@ TEST_F(RealAgentTest, FilesGoInAndOutWhole) {
   EXPECT_THAT(missing->message(), HasSubstr("File not found"));
 }
 
+// As a client does that has seen enough of a large file.
+TEST_F(RealAgentTest, AReadThatWaitsForCreditCanBeCancelled) {
+  auto make = Run(CSB_OP_SHELL, R"({"command":"head -c 5000000 /dev/zero > big"})");
+  Result(*make);
+  Recorder read(
+      backend_->table(), backend_->self(),
+      {.op = CSB_OP_FILE_READ, .user = "u", .payload = R"({"path":"big"})", .output_credit = 30'000},
+      Recorder::Credit::kManual);
+  ASSERT_TRUE(read.WaitOutput(CSB_STREAM_DATA, std::string(30'000, '\0')));
+  read.Cancel();
+  ASSERT_TRUE(read.Wait());
+  EXPECT_EQ(read.code(), CSB_E_CANCELLED);
+  EXPECT_TRUE(channel_->ready()) << "the channel ended: " << end_.Wait()->message;
+}
+
 TEST_F(RealAgentTest, ANamedArchiveIsUnpacked) {
   auto make = Run(CSB_OP_SHELL, R"({"command":"mkdir d && echo hi > d/f && tar cf a.tar d && rm -r d"})");
   ASSERT_EQ(json::GetInt(Result(*make), "exit_code"), 0) << make->output(CSB_STREAM_STDERR);

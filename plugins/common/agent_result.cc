@@ -189,7 +189,7 @@ Result<AgentEvent> ParseEvent(uint32_t event, std::string_view payload) {
       out.length = static_cast<uint64_t>(*json::GetInt(*doc, "length"));
       break;
     case CSB_EVENT_DROPPED:
-      if (!IsIntIn(json::Find(*doc, "stream"), CSB_STREAM_STDOUT, CSB_STREAM_STDERR) ||
+      if (!IsIntIn(json::Find(*doc, "stream"), CSB_STREAM_STDOUT, CSB_STREAM_DATA) ||
           !IsCount(json::Find(*doc, "bytes")))
         return Bad("the event of dropped bytes is wrong");
       break;

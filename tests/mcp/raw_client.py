@@ -67,6 +67,7 @@ class Server:
         finally:
             self.reader.join()
             self.process.stdout.close()
+            self.errors.close()
 
     def _read(self):
         for line in self.process.stdout:
