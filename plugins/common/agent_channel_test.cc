@@ -141,7 +141,7 @@ TEST_F(ChannelTest, CancelIsSentOnceAndTheResultStillComes) {
 }
 
 TEST_F(ChannelTest, AgentThatIgnoresADeadlineLosesItsChannel) {
-  Ready({.cancel_grace = 50ms, .end_grace = 300ms});
+  Ready({.cancel_grace = 50ms, .end_grace = 1500ms});
   RecordingSink sink, other;
   AgentStream stream, other_stream;
   ASSERT_TRUE(channel_->Start({.op = "shell", .timeout_ms = 1500}, &sink, &stream));
