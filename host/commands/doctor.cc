@@ -13,7 +13,6 @@ namespace csb::host {
 namespace {
 
 using Level = Finding::Level;
-using std::chrono_literals::operator""s;
 
 void Append(Findings& to, Findings from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
@@ -26,7 +25,7 @@ std::string Text(const json::Value& object, std::string_view name) {
 // One finding for the backend and one for each limit that it cannot enforce. True if it can serve.
 bool CheckBackend(BackendInstance& backend, Timers& timers, Findings& findings) {
   const std::string name = "backend " + backend.name();
-  auto answer = Ask(backend, timers, CSB_OP_PROBE, "", "{}", 15s);
+  auto answer = Ask(backend, timers, CSB_OP_PROBE, "", "{}", std::chrono::seconds(15));
   if (!answer) {
     findings.push_back({Level::kFail, name, answer.error().message, answer.error().hint});
     return false;

@@ -13,8 +13,6 @@
 namespace csb::host {
 namespace {
 
-using std::chrono_literals::operator""s;
-
 std::string Text(const json::Value& object, std::string_view name) {
   return OneLine(json::GetString(object, name).value_or(""));
 }
@@ -71,7 +69,7 @@ int Explain(const Arguments& arguments) {
   auto app = App::Create(options);
   if (!app) return Fail(app.error());
   if (auto status = (*app)->StartService(); !status) return Fail(status.error());
-  auto result = Ask(*(*app)->service(), CSB_OP_EXPLAIN, "", "{}", 30s);
+  auto result = Ask(*(*app)->service(), CSB_OP_EXPLAIN, "", "{}", std::chrono::seconds(30));
   if (!result) return Fail(result.error());
   auto document = json::ParseObject(*result);
   if (!document) return Fail(document.error());

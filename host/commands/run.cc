@@ -21,8 +21,6 @@
 namespace csb::host {
 namespace {
 
-using std::chrono_literals::operator""s;
-
 constexpr size_t kMaxCode = 8 << 20;  // as the service takes it (docs/operations.md)
 
 Error Bad(std::string message, std::string hint = "") {
@@ -112,7 +110,7 @@ std::string PayloadOf(const Job& job, double timeout) {
 }
 
 bool IsLive(const csb_service_v1& service, const std::string& user) {
-  auto status = Ask(service, CSB_OP_STATUS, user, "{}", 10s);
+  auto status = Ask(service, CSB_OP_STATUS, user, "{}", std::chrono::seconds(10));
   if (!status) return false;
   auto info = json::ParseObject(*status);
   return info && json::GetString(*info, "status") == "running";
@@ -153,7 +151,8 @@ int Run(const Arguments& arguments) {
   const int exit_code =
       session.Run(job->op, user, PayloadOf(*job, *timeout), !job->stdin_is_code && HasInput());
   if (stop_after)
-    if (auto stopped = Ask(service, CSB_OP_STOP, user, "{}", 30s); !stopped && session.status() == CSB_OK)
+    if (auto stopped = Ask(service, CSB_OP_STOP, user, "{}", std::chrono::seconds(30));
+        !stopped && session.status() == CSB_OK)
       Fail({CSB_E_IO, "the sandbox could not be stopped: " + stopped.error().message, stopped.error().hint,
             false});
   return exit_code;
