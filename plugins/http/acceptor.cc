@@ -29,7 +29,10 @@ Error Failed(const tcp::endpoint& endpoint, const char* call, int number) {
     error.hint = "another program listens there: choose another SANDBOX_API_PORT (http.port)";
   if (number == EACCES)
     error.hint = "ports below 1024 need the right to bind them: choose a higher http.port";
-  if (number == EADDRNOTAVAIL) error.hint = "http.host is no address of this machine";
+  if (number == EADDRNOTAVAIL || number == EAFNOSUPPORT) {
+    error.code = CSB_E_NOT_FOUND;
+    error.hint = "http.host is no address of this machine";
+  }
   return error;
 }
 

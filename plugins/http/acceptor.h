@@ -18,7 +18,8 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
  public:
   using Accepted = std::function<void(int fd, const boost::asio::ip::tcp::endpoint& peer)>;
 
-  // Binds and listens. Errors name the address and what to do.
+  // Binds and listens. Errors name the address and what to do; CSB_E_NOT_FOUND: this machine has no such
+  // address.
   static Result<std::shared_ptr<Acceptor>> Listen(boost::asio::io_context& io, HostRef host,
                                                   const boost::asio::ip::tcp::endpoint& endpoint);
   Acceptor(boost::asio::io_context& io, HostRef host) : acceptor_(io), pause_(io), host_(host) {}

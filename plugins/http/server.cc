@@ -23,6 +23,8 @@ namespace csb::http {
 
 namespace asio = boost::asio;
 using asio::ip::tcp;
+constexpr size_t kShortKey = 16;
+
 using TlsContext = std::shared_ptr<asio::ssl::context>;
 
 class Server::Impl {
@@ -56,15 +58,20 @@ class Server::Impl {
 
   Status Start() {
     uint16_t port = app_.settings.port;
+    Status last;
     for (const auto& address : addresses_) {
       auto made = Acceptor::Listen(front().io(), app_.host, tcp::endpoint(address, port));
       if (!made) {
+        // Of a name's addresses one is enough: "localhost" is ::1 too, on machines without IPv6 as well.
+        last = std::move(made).error();
+        if (addresses_.size() > 1 && last.error().code == CSB_E_NOT_FOUND) continue;
         acceptors_.clear();
-        return std::move(made).error();
+        return last;
       }
       port = (*made)->local().port();  // 0: the second address gets what the first one got
       acceptors_.push_back(*std::move(made));
     }
+    if (acceptors_.empty()) return last;
     for (auto& acceptor : acceptors_) {
       std::ostringstream line;
       line << "listening on " << (tls_ != nullptr ? "https" : "http") << "://" << acceptor->local();
@@ -153,6 +160,8 @@ Result<std::unique_ptr<Server>> Server::Create(HostRef host, ServiceClient servi
   if (settings.tls_cert.empty() != settings.tls_key.empty())
     return Error{CSB_E_INVALID, "http.tls_cert and http.tls_key belong together", "set both, or neither",
                  false};
+  if (!settings.api_key.empty() && settings.api_key.size() < kShortKey)
+    host.LogWarn("http.api_key is short enough to be guessed; `openssl rand -hex 16` makes a good one");
   TlsContext tls;
   if (!settings.tls_cert.empty()) {
     auto loaded = LoadTls(settings.tls_cert, settings.tls_key);
