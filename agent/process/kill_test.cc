@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "agent/testing/agent_under_test.h"
+#include "clara_sandbox/abi.h"
 
 namespace csb::agent::testing {
 namespace {
@@ -144,6 +145,62 @@ TEST_P(Kill, CodeThatStopsItsSupervisorIsEndedAllTheSame) {
   EXPECT_NE(ending.result_text("cause"), "exit");
   EXPECT_LT(ending.seconds_ns, 3'500 * kMs);
   EXPECT_TRUE(ProcessesWith("77777.5").empty());
+  EXPECT_EQ(host().Run("shell", R"({"command":"echo next"})").out, "next\n");
+}
+
+TEST_P(Kill, ExhaustedProcessesAreTypedAndTheNextCallWorks) {
+  if (!GetParam()) GTEST_SKIP() << "as root nothing would bound them";
+  AgentUnderTest agent({.user = 61234, .binary = true, .nproc = 20});
+  const uint32_t greedy = agent.host().Open(
+      {.op = "shell",
+       .args = R"({"command":"for i in $(seq 19); do sleep 78787.5 & done; echo full; wait; sleep 100"})"});
+  for (const int64_t until = NowNs() + 10 * kSecond; ProcessesWith("78787.5").size() < 20 && NowNs() < until;)
+    usleep(1000);
+  // The kernel grants one more to a process that changes its user than to one that forks.
+  const uint32_t last = agent.host().Open({.op = "exec", .args = R"({"argv":["sleep","78787.5"]})"});
+  for (const int64_t until = NowNs() + 10 * kSecond; ProcessesWith("78787.5").size() < 21 && NowNs() < until;)
+    usleep(1000);
+  Ending ending = agent.host().Run("shell", R"({"command":"echo more"})");
+  EXPECT_EQ(ending.code(), CSB_E_NO_CAPACITY);
+  EXPECT_THAT(ending.message(), HasSubstr("processes exhausted"));
+  for (const uint32_t stream : {greedy, last}) {
+    agent.host().Send(Kind::kCancel, 0, stream, "{}");
+    agent.host().Wait(stream);
+  }
+  EXPECT_EQ(agent.host().Run("shell", R"({"command":"echo next"})").out, "next\n");
+}
+
+TEST_P(Kill, ExhaustedDescriptorsAreTypedAndTheNextCallWorks) {
+  AgentUnderTest agent({.separate = GetParam(), .binary = true, .nofile = 40});
+  std::vector<uint32_t> streams;
+  for (int i = 0; i < 15; ++i)
+    streams.push_back(agent.host().Open({.op = "shell", .args = R"({"command":"sleep 0.3"})"}));
+  int refused = 0;
+  for (const uint32_t stream : streams) {
+    const Ending ending = agent.host().Wait(stream);
+    if (ending.code() == 0) continue;
+    EXPECT_EQ(ending.code(), CSB_E_NO_CAPACITY);
+    EXPECT_THAT(ending.message(), HasSubstr("descriptors exhausted"));
+    ++refused;
+  }
+  EXPECT_GT(refused, 0);
+  EXPECT_LT(refused, 15);
+  EXPECT_EQ(agent.host().Run("shell", R"({"command":"echo next"})").out, "next\n");
+}
+
+TEST_P(Kill, AThousandStreamsAreServedAndMoreRefused) {
+  std::vector<uint32_t> streams;
+  for (int i = 0; i < 1030; ++i)
+    streams.push_back(host().Open({.op = "exec", .args = R"({"argv":["/bin/cat"]})", .open_input = true}));
+  int refused = 0;
+  for (int i = 1024; i < 1030; ++i) {
+    const Ending ending = host().Wait(streams[static_cast<size_t>(i)]);
+    if (ending.code() == CSB_E_NO_CAPACITY) ++refused;
+  }
+  EXPECT_EQ(refused, 6);
+  for (int i = 0; i < 1024; ++i) host().Send(Kind::kCancel, 0, streams[static_cast<size_t>(i)], "{}");
+  for (int i = 0; i < 1024; ++i)
+    EXPECT_EQ(host().Wait(streams[static_cast<size_t>(i)]).result_text("cause"), "cancelled");
   EXPECT_EQ(host().Run("shell", R"({"command":"echo next"})").out, "next\n");
 }
 

@@ -104,15 +104,21 @@ size_t Sweeper::Sweep(pid_t root, const std::function<bool(pid_t)>& spare) {
   };
 
   size_t found = 0;
-  std::vector<pid_t> open_list = children(root);
-  while (!open_list.empty()) {
-    const pid_t pid = open_list.back();
-    open_list.pop_back();
-    if (spare && spare(pid)) continue;
-    ++found;
-    if (!done_.insert(pid).second && picture.empty()) continue;
-    kill(pid, SIGKILL);
-    for (const pid_t child : children(pid)) open_list.push_back(child);
+  std::set<pid_t> seen;  // a picture taken while numbers were used again may hold a circle
+  std::vector<pid_t> generation = children(root);
+  while (!generation.empty()) {
+    // All of a generation dies before its children are looked up: reading /proc is the slow part.
+    std::vector<pid_t> fresh;
+    for (const pid_t pid : generation) {
+      if (!seen.insert(pid).second || (spare && spare(pid))) continue;
+      ++found;
+      if (!done_.insert(pid).second && picture.empty()) continue;
+      kill(pid, SIGKILL);
+      fresh.push_back(pid);
+    }
+    generation.clear();
+    for (const pid_t pid : fresh)
+      for (const pid_t child : children(pid)) generation.push_back(child);
   }
   return found;
 }

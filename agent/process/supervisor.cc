@@ -193,18 +193,20 @@ void RunSupervisor(Fd socket, const Identity& identity) {
   sigset_t all;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, nullptr);
-  const Fd signals(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
-  // Above both targets first, or one could overwrite the other.
-  const int high_socket = fcntl(socket.get(), F_DUPFD_CLOEXEC, 10);
-  const int high_signals = fcntl(signals.get(), F_DUPFD_CLOEXEC, 10);
-  if (high_socket < 0 || high_signals < 0 || dup3(high_socket, kSocket, O_CLOEXEC) < 0 ||
-      dup3(high_signals, kSignals, O_CLOEXEC) < 0) {
+  // Whatever else the agent has open (hosts, other commands' pipes) is not for this process; closing it first
+  // leaves room for the signals also where the agent has used its descriptors up.
+  const int end = socket.Release();
+  if (end == kSocket ? fcntl(kSocket, F_SETFD, FD_CLOEXEC) < 0 : dup3(end, kSocket, O_CLOEXEC) < 0) {
     Log("cannot start a supervisor: %s", strerror(errno));
     _exit(1);
   }
-  // Whatever else the agent has open (hosts, other commands' pipes) is not for this process.
-  if (syscall(SYS_close_range, kSignals + 1, ~0u, 0) < 0)
-    for (int fd = kSignals + 1; fd < 65536; ++fd) close(fd);
+  if (syscall(SYS_close_range, kSocket + 1, ~0u, 0) < 0)
+    for (int fd = kSocket + 1; fd < 65536; ++fd) close(fd);
+  const int signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signals != kSignals) {
+    Log("cannot start a supervisor: signals: %s", strerror(errno));
+    _exit(1);
+  }
   static Identity own;
   own = identity;
   static Supervisor supervisor(own);

@@ -93,7 +93,7 @@ uint32_t HostEnd::Open(const Request& request) {
     pending.input = *request.input;
     pending.input_over = false;
   }
-  Send(Kind::kOpen, request.input ? protocol::kFlagInputFollows : 0, stream,
+  Send(Kind::kOpen, request.input || request.open_input ? protocol::kFlagInputFollows : 0, stream,
        "{\"op\":\"" + request.op + "\",\"args\":" + request.args + ",\"timeout_ms\":" +
            std::to_string(request.timeout_ms) + ",\"credit\":" + std::to_string(request.credit) + "}");
   return stream;
@@ -182,7 +182,7 @@ AgentUnderTest::AgentUnderTest(const AgentOptions& options) {
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return;
     arguments.insert(arguments.end(), {"--fd", std::to_string(ends[1])});
   }
-  if (options.separate) arguments.insert(arguments.end(), {"--user", "65534", "--group", "65534"});
+  if (options.separate) arguments.insert(arguments.end(), {"--user", std::to_string(options.user)});
   arguments.insert(arguments.end(), options.more.begin(), options.more.end());
   pid_ = fork();
   if (pid_ == 0) {
@@ -190,6 +190,12 @@ AgentUnderTest::AgentUnderTest(const AgentOptions& options) {
     for (int fd = 3; fd < 1024; ++fd)
       if (fd != ends[1]) close(fd);
     if (ends[1] >= 0) fcntl(ends[1], F_SETFD, 0);
+    const auto bound = [](int which, int value) {
+      const rlimit limit{static_cast<rlim_t>(value), static_cast<rlim_t>(value)};
+      if (value > 0 && setrlimit(static_cast<__rlimit_resource>(which), &limit) < 0) _exit(126);
+    };
+    bound(RLIMIT_NPROC, options.nproc);
+    bound(RLIMIT_NOFILE, options.nofile);
     // As a host that may does, so that a busy machine does not slow a kill down; commands are set back to 0.
     if (geteuid() == 0) setpriority(PRIO_PROCESS, 0, -10);
     if (!options.binary) _exit(RunAgent(arguments));

@@ -27,6 +27,7 @@ struct Request {
   uint64_t timeout_ms = 0;
   uint64_t credit = 1 << 30;
   std::optional<std::string> input;  // all of it, sent as credit allows
+  bool open_input = false;           // input that never comes
 };
 
 // Everything that came for one stream.
@@ -95,9 +96,12 @@ class HostEnd {
 };
 
 struct AgentOptions {
-  bool separate = true;  // commands as uid 65534
+  int user = 65534;
+  bool separate = true;  // commands as `user`
   bool binary = false;   // the static binary instead of the sanitized core
   bool control = false;  // serve a folder of sockets instead of one socket
+  int nproc = 0;         // RLIMIT_NPROC of the agent and its commands
+  int nofile = 0;        // RLIMIT_NOFILE, likewise
   std::vector<std::string> more;
 };
 
