@@ -1,7 +1,7 @@
 # Shared by the scripts: sourced, never run. Sets `root` and offers say, die, have, as_root.
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
-export CCACHE_NOHASHDIR=1 # build folders of one tree share their cache
+export CCACHE_NOHASHDIR=1 CCACHE_BASEDIR="$root" # build folders, and clones, share what is compiled
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 [ -t 2 ] || say() { printf '==> %s\n' "$*" >&2; }
 die() {
