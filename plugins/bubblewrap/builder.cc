@@ -161,7 +161,7 @@ Result<LiveRecord> Builder::Launch(const Paths& paths, const UserRecord& record,
   LiveRecord live{record.user, record.uids, limits, Rfc3339Now(), record.image, {}, {}, {}, {}};
   auto etc = Etc(limits);
   if (!etc) return etc.error();
-  auto parked = pool().Take(paths.cgroup_name());
+  auto parked = pool().Take();
   if (!parked) return parked.error();
   live.cgroup = parked->group;
   // Written down first: from here on the cleaner finds the group.

@@ -15,13 +15,15 @@
 namespace csb::bwrap {
 namespace {
 
-// Of this process, not of one pool: a name is never used for two groups.
-uint64_t Next() {
-  static std::atomic<uint64_t> next{0};
-  return next++;
-}
+constexpr char kPattern[] = "host-%d-%" SCNu64 "-";
 
-constexpr char kPattern[] = "parked-%d-%" SCNu64 "-";
+// Of this process, not of one pool: "host-PID-START-N".
+std::string NextName() {
+  static std::atomic<uint64_t> next{0};
+  const auto me = Identify(getpid());
+  return "host-" + std::to_string(getpid()) + "-" + std::to_string(me ? me->start : 0) + "-" +
+         std::to_string(next++);
+}
 
 }  // namespace
 
@@ -37,9 +39,9 @@ LaunchPool::~LaunchPool() {
     if (!group.Remove()) host_.LogDebug("a parked control group stays until the next start");
 }
 
-Result<LaunchPool::Parked> LaunchPool::Make(const std::string& name) const {
+Result<LaunchPool::Parked> LaunchPool::Make() const {
   if (!seccomp_) return seccomp_.error();
-  auto group = Cgroup::Make(parent_, name);
+  auto group = Cgroup::Make(parent_, NextName());
   if (!group) return group.error();
   auto slot = LaunchSlot::Start(launcher_, *seccomp_, group->ProcsFiles());
   if (slot) return Parked{*std::move(slot), *group};
@@ -47,7 +49,7 @@ Result<LaunchPool::Parked> LaunchPool::Make(const std::string& name) const {
   return slot.error();
 }
 
-Result<LaunchPool::Parked> LaunchPool::Take(const std::string& name) {
+Result<LaunchPool::Parked> LaunchPool::Take() {
   {
     const std::lock_guard lock(mutex_);
     wanted_ = std::min(wanted_ + 1, kMost);
@@ -57,23 +59,19 @@ Result<LaunchPool::Parked> LaunchPool::Take(const std::string& name) {
       return out;
     }
   }
-  return Make(name);
+  return Make();
 }
 
 void LaunchPool::Refill() {
   // Without groups nothing is saved by parking.
   if (!parent_.memory && !parent_.cpu && !parent_.pids) return;
   for (;;) {
-    std::string name;
     {
       const std::lock_guard lock(mutex_);
       if (parked_.size() + making_ >= wanted_) return;
       ++making_;
-      const auto me = Identify(getpid());
-      name = "parked-" + std::to_string(getpid()) + "-" + std::to_string(me ? me->start : 0) + "-" +
-             std::to_string(Next());
     }
-    auto made = Make(name);
+    auto made = Make();
     const std::lock_guard lock(mutex_);
     --making_;
     if (!made) return host_.LogWarn(made.error().message);

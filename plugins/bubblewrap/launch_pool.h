@@ -4,12 +4,13 @@
 // for a process to change groups: the kernel may take 20 ms for that, most of a create's time.
 //
 //   LaunchPool pool(host, launcher, seccomp, parent);
-//   auto parked = pool.Take("alice-2bd8…");     // a parked one, or one made now
+//   auto parked = pool.Take();                   // a parked one, or one made now
 //   pool.Refill();                               // on a worker, after each create
 //
 // It holds as many as were taken so far, at most kMost: a host that makes one sandbox pays for one.
-// A host that is killed closes its end: the launchers end, and Sweep of the next one removes the groups.
-// Thread-safe; Take and Refill block.
+// A group's name is never used twice, so that a launcher which lost its host can't join the group of
+// another sandbox. A host that is killed closes its end: the launchers end, and Sweep of the next one removes
+// the groups. Thread-safe; Take and Refill block.
 #pragma once
 
 #include <mutex>
@@ -37,14 +38,13 @@ class LaunchPool {
   LaunchPool(const LaunchPool&) = delete;
   LaunchPool& operator=(const LaunchPool&) = delete;
 
-  // `name` is the group's when none is parked.
-  Result<Parked> Take(const std::string& name);
+  Result<Parked> Take();
   void Refill();
-  // Groups of hosts that are no more.
+  // Removes groups of hosts that are no more, but for those that hold a sandbox.
   void Sweep() const;
 
  private:
-  Result<Parked> Make(const std::string& name) const;
+  Result<Parked> Make() const;
 
   const HostRef host_;
   const std::string launcher_;

@@ -7,21 +7,9 @@
 //   <runtime>/locks/<name> one host process at a time works on a user's sandbox
 #pragma once
 
-#include <cstdint>
-#include <cstdio>
 #include <string>
-#include <string_view>
 
 namespace csb::bwrap {
-
-// 8 hexadecimal digits (FNV-1a): tells names apart, protects nothing.
-inline std::string ShortHash(std::string_view text) {
-  uint32_t h = 2166136261u;
-  for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 16777619u;
-  char out[9];
-  snprintf(out, sizeof out, "%08x", h);
-  return out;
-}
 
 struct Paths {
   std::string name, data, runtime, lock;
@@ -36,8 +24,6 @@ struct Paths {
   std::string image() const { return data + "/workspace.ext4"; }
   std::string workspace() const { return data + "/workspace"; }
   std::string live() const { return runtime + "/live.json"; }
-  // Installations with other runtime folders may know the same users; their groups stand side by side.
-  std::string cgroup_name() const { return name + "-" + ShortHash(runtime); }
   std::string control() const { return runtime + "/ctl"; }
 };
 

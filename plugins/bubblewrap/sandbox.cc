@@ -225,7 +225,8 @@ Status Sandbox::WaitReady(milliseconds limit) {
 
 std::shared_ptr<AgentChannel> Sandbox::channel() const {
   const std::lock_guard lock(impl_->mutex);
-  return impl_->ready ? impl_->channel : nullptr;
+  // A channel tells its streams of its end before it tells us.
+  return impl_->ready && impl_->channel != nullptr && impl_->channel->ready() ? impl_->channel : nullptr;
 }
 
 bool Sandbox::ended() const {

@@ -10,6 +10,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -35,6 +37,34 @@ namespace {
   launch::SetLimits(request);
   if (agent != 0) launch::BecomeUid(agent);
   Exec(request);
+}
+
+// bwrap tells its child's pid to us and we tell the host: were the host gone, bwrap would die of its
+// report, and its child would wait for it for ever, with the workspace mounted.
+int Start(const launch::Request& request, unsigned agent) {
+  int info[2];
+  if (pipe2(info, O_CLOEXEC) != 0) launch::Fail("pipe2");
+  const pid_t child = fork();
+  if (child < 0) launch::Fail("fork");
+  if (child == 0) {
+    if (dup2(info[1], launch::kReportFd) < 0) launch::Fail("dup2");
+    ExecBwrap(request, agent);
+  }
+  close(info[1]);
+  std::string report = "monitor " + std::to_string(child) + "\n";
+  char buffer[1024];
+  for (ssize_t n; (n = read(info[0], buffer, sizeof buffer)) != 0;) {
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) launch::Fail("read what bwrap reports");
+    report.append(buffer, static_cast<size_t>(n));
+  }
+  signal(SIGPIPE, SIG_IGN);
+  if (write(launch::kReportFd, report.data(), report.size()) == static_cast<ssize_t>(report.size())) return 0;
+  const size_t key = report.find("\"child-pid\":");
+  if (key != std::string::npos)
+    kill(static_cast<pid_t>(strtol(report.c_str() + key + 12, nullptr, 10)), SIGKILL);
+  kill(child, SIGKILL);
+  return 1;
 }
 
 }  // namespace
@@ -73,13 +103,5 @@ int main(int argc, char** argv) {
     }
   }
 
-  const pid_t child = fork();
-  if (child < 0) launch::Fail("fork");
-  if (child == 0) ExecBwrap(request, agent);
-  const std::string report = "monitor " + std::to_string(child) + "\n";
-  if (write(launch::kReportFd, report.data(), report.size()) < 0) {
-    kill(child, SIGKILL);
-    return 1;
-  }
-  return 0;
+  return Start(request, agent);
 }
