@@ -20,8 +20,9 @@ using ::testing::HasSubstr;
 constexpr char kHorde[] = R"py(
 import os, signal, sys, time
 def stay(): os.execv('/bin/sleep', ['sleep', MARK])
-def double_fork():
+def double_fork():  # as a daemon does
     if os.fork() == 0:
+        os.setsid()
         if os.fork() == 0: stay()
         os._exit(0)
     os.wait()
