@@ -9,8 +9,8 @@
 #include <memory>
 #include <queue>
 
-#include "agent/files/attributes.h"
 #include "agent/base/fd.h"
+#include "agent/files/attributes.h"
 #include "agent/files/operations.h"
 #include "agent/files/paths.h"
 

@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <optional>
 
-#include "agent/files/attributes.h"
 #include "agent/base/fd.h"
+#include "agent/files/attributes.h"
 #include "agent/files/operations.h"
 #include "clara_sandbox/operation.h"
 

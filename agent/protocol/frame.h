@@ -45,9 +45,19 @@ inline constexpr uint8_t kFlagEndOfInput = 1;    // INPUT
 
 constexpr bool KnownKind(uint8_t kind) {
   switch (static_cast<Kind>(kind)) {
-    case Kind::kHello: case Kind::kWelcome: case Kind::kOpen: case Kind::kInput: case Kind::kCredit:
-    case Kind::kCancel: case Kind::kOutput: case Kind::kEvent: case Kind::kInputCredit: case Kind::kDone:
-    case Kind::kPing: case Kind::kPong: case Kind::kShutdown:
+    case Kind::kHello:
+    case Kind::kWelcome:
+    case Kind::kOpen:
+    case Kind::kInput:
+    case Kind::kCredit:
+    case Kind::kCancel:
+    case Kind::kOutput:
+    case Kind::kEvent:
+    case Kind::kInputCredit:
+    case Kind::kDone:
+    case Kind::kPing:
+    case Kind::kPong:
+    case Kind::kShutdown:
       return true;
   }
   return false;
@@ -55,10 +65,18 @@ constexpr bool KnownKind(uint8_t kind) {
 
 constexpr size_t MaxPayload(Kind kind) {
   switch (kind) {
-    case Kind::kOpen: return kMaxOpen;
-    case Kind::kInput: case Kind::kOutput: return kMaxData;
-    case Kind::kCredit: case Kind::kInputCredit: case Kind::kPing: case Kind::kPong: return 8;
-    default: return kMaxPayload;
+    case Kind::kOpen:
+      return kMaxOpen;
+    case Kind::kInput:
+    case Kind::kOutput:
+      return kMaxData;
+    case Kind::kCredit:
+    case Kind::kInputCredit:
+    case Kind::kPing:
+    case Kind::kPong:
+      return 8;
+    default:
+      return kMaxPayload;
   }
 }
 
@@ -92,7 +110,8 @@ inline void EncodeHeader(char out[kHeaderSize], Kind kind, uint8_t flags, uint32
   StoreU32(out + 8, stream);
 }
 
-inline void AppendFrame(std::string& out, Kind kind, uint8_t flags, uint32_t stream, std::string_view payload) {
+inline void AppendFrame(std::string& out, Kind kind, uint8_t flags, uint32_t stream,
+                        std::string_view payload) {
   char header[kHeaderSize];
   EncodeHeader(header, kind, flags, stream, payload.size());
   out.append(header, sizeof header);
@@ -128,8 +147,8 @@ class FrameDecoder {
     if (rest[6] != 0 || rest[7] != 0) return Break("reserved bytes of a frame are not 0");
     const size_t limit = MaxPayload(static_cast<Kind>(kind));
     if (size > limit)
-      return Break("frame of kind " + std::to_string(kind) + " has " + std::to_string(size) + " bytes, more than " +
-                   std::to_string(limit));
+      return Break("frame of kind " + std::to_string(kind) + " has " + std::to_string(size) +
+                   " bytes, more than " + std::to_string(limit));
     if (limit == 8 && size != 8) return Break("frame of kind " + std::to_string(kind) + " needs 8 bytes");
     if (rest.size() < kHeaderSize + size) return std::nullopt;
     begin_ += kHeaderSize + size;

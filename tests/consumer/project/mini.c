@@ -9,30 +9,30 @@
 #include "clara_sandbox/backend.h"
 
 struct csb_backend {
-  const csb_host *host;
+  const csb_host* host;
 };
 
 struct csb_op {
-  const csb_events *events;
-  void *ctx;
+  const csb_events* events;
+  void* ctx;
   uint64_t credit;
 };
 
-static csb_str text(const char *s) {
+static csb_str text(const char* s) {
   csb_str str = {s, strlen(s)};
   return str;
 }
 
-static void answer(void *ctx) {
-  csb_op *op = ctx;
+static void answer(void* ctx) {
+  csb_op* op = ctx;
   csb_outcome outcome = {sizeof outcome, CSB_OK, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}};
   outcome.result = text("{\"exit_code\":0,\"cause\":\"exit\"}");
   if (op->credit >= 5) op->events->on_output(op->ctx, CSB_STREAM_STDOUT, text("hello"));
   op->events->on_done(op->ctx, &outcome); /* op may be gone after this */
 }
 
-static csb_status create(const csb_host *host, csb_backend **out, csb_error *error) {
-  csb_backend *backend = malloc(sizeof *backend);
+static csb_status create(const csb_host* host, csb_backend** out, csb_error* error) {
+  csb_backend* backend = malloc(sizeof *backend);
   if (backend == NULL) {
     error->code = CSB_E_NO_CAPACITY;
     strcpy(error->message, "out of memory");
@@ -43,11 +43,11 @@ static csb_status create(const csb_host *host, csb_backend **out, csb_error *err
   return CSB_OK;
 }
 
-static void destroy(csb_backend *backend) { free(backend); }
+static void destroy(csb_backend* backend) { free(backend); }
 
-static csb_status submit(csb_backend *backend, const csb_request *request, const csb_events *events, void *ctx,
-                         csb_op **out, csb_error *error) {
-  csb_op *op = malloc(sizeof *op);
+static csb_status submit(csb_backend* backend, const csb_request* request, const csb_events* events,
+                         void* ctx, csb_op** out, csb_error* error) {
+  csb_op* op = malloc(sizeof *op);
   if (op == NULL) {
     error->code = CSB_E_NO_CAPACITY;
     strcpy(error->message, "out of memory");
@@ -67,22 +67,22 @@ static csb_status submit(csb_backend *backend, const csb_request *request, const
   return CSB_OK;
 }
 
-static csb_status input(csb_op *op, csb_str data, uint32_t eof) {
+static csb_status input(csb_op* op, csb_str data, uint32_t eof) {
   (void)op, (void)data, (void)eof;
   return CSB_OK;
 }
-static void credit(csb_op *op, uint64_t bytes) { (void)op, (void)bytes; }
-static void cancel(csb_op *op, csb_status cause) { (void)op, (void)cause; /* ends soon anyway */ }
-static void close_op(csb_op *op) { free(op); }
+static void credit(csb_op* op, uint64_t bytes) { (void)op, (void)bytes; }
+static void cancel(csb_op* op, csb_status cause) { (void)op, (void)cause; /* ends soon anyway */ }
+static void close_op(csb_op* op) { free(op); }
 
 static const csb_op_calls calls = {sizeof(csb_op_calls), 0, input, credit, cancel, close_op};
 static const csb_backend_v1 table = {sizeof(csb_backend_v1), 0, create, destroy, submit, &calls};
 
-static const void *get_interface(const char *id) { return strcmp(id, CSB_BACKEND_V1) == 0 ? &table : NULL; }
+static const void* get_interface(const char* id) { return strcmp(id, CSB_BACKEND_V1) == 0 ? &table : NULL; }
 
 static const csb_plugin plugin = {
-    sizeof(csb_plugin), CSB_PLUGIN_MAGIC, CSB_ABI_MAJOR,       CSB_ABI_MINOR, CSB_KIND_BACKEND, 0,
+    sizeof(csb_plugin), CSB_PLUGIN_MAGIC, CSB_ABI_MAJOR,      CSB_ABI_MINOR, CSB_KIND_BACKEND, 0,
     "mini-c",           "1.0.0",          "Says hello, in C", NULL,          get_interface};
 
-CSB_EXPORT const csb_plugin *csb_plugin_entry(void);
-CSB_EXPORT const csb_plugin *csb_plugin_entry(void) { return &plugin; }
+CSB_EXPORT const csb_plugin* csb_plugin_entry(void);
+CSB_EXPORT const csb_plugin* csb_plugin_entry(void) { return &plugin; }
