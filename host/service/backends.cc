@@ -193,7 +193,7 @@ void Service::Core::OnProbe(int backend, uint64_t number, ProbeResult result, bo
       open = !available;
       if (open) reason += " (" + b.suspicion + ")";
     }
-    list = available && b.list != ListState::kListed && !b.listing;
+    list = available && b.list != ListState::kListed && b.list != ListState::kSilent && !b.listing;
   }
   if (available) {
     if (b.breaker.Close()) Log(CSB_LOG_INFO, "backend " + b.instance.name() + " is back");
@@ -252,7 +252,8 @@ void Service::Core::List(int backend) {
 
 void Service::Core::OnList(int backend, Outcome outcome) {
   BackendState& b = *backends[static_cast<size_t>(backend)];
-  bool listed = outcome.code == CSB_E_UNSUPPORTED;
+  const bool silent = outcome.code == CSB_E_UNSUPPORTED;
+  bool listed = false;
   size_t count = 0;
   if (outcome.code == CSB_OK) {
     const auto doc = json::ParseObject(outcome.result);
@@ -270,7 +271,7 @@ void Service::Core::OnList(int backend, Outcome outcome) {
   {
     std::lock_guard lock(backends_mutex);
     b.listing = false;
-    b.list = listed ? ListState::kListed : ListState::kFailed;
+    b.list = listed ? ListState::kListed : silent ? ListState::kSilent : ListState::kFailed;
   }
   if (!listed) {
     Log(CSB_LOG_DEBUG, "backend " + b.instance.name() + " lists no sandboxes: " + outcome.message);

@@ -158,8 +158,6 @@ TEST_F(BackendsTest, LiveSandboxesAreAdopted) {
 
 TEST_F(BackendsTest, OperationsWaitForTheList) {
   Make();
-  options.adopt_deadline = 5000ms;
-  options.probe_deadline = 5000ms;
   docker->Hold(CSB_OP_LIST);
   bubblewrap->Put("alice", true);
   bubblewrap->Hold(CSB_OP_LIST);
@@ -202,18 +200,18 @@ TEST_F(BackendsTest, AnUnenforcedLiveSandboxIsNotAdoptedByAPublicService) {
 
 TEST_F(BackendsTest, AHungBackendDelaysOnlyItsOwnUsers) {
   Make();
-  options.probe_deadline = 1500ms;
-  options.adopt_deadline = 1500ms;
+  options.probe_deadline = 2500ms;
+  options.adopt_deadline = 2500ms;
   Write("alice", "docker");
   Write("bob", "bubblewrap");
+  bubblewrap->Put("bob", false);
   docker->Hang();
   Start();
-  const auto start = std::chrono::steady_clock::now();
   auto alice = Shell(*service, "alice");
   auto carol = Shell(*service, "carol");
   EXPECT_EQ(Shell(*service, "bob")->Wait().code, CSB_OK);
   const auto health = Json(Ask(*service, CSB_OP_HEALTH, "")->Wait().result);
-  EXPECT_LT(std::chrono::steady_clock::now() - start, 1200ms);
+  EXPECT_FALSE(alice->Done()) << "the others were served while she waited";
   EXPECT_EQ(json::GetString(health, "status"), "healthy");
   EXPECT_EQ(json::GetBool(health, "docker"), false);
   EXPECT_EQ(json::GetBool(*json::Find(*json::Find(health, "backends"), "bubblewrap"), "available"), true);
@@ -223,7 +221,7 @@ TEST_F(BackendsTest, AHungBackendDelaysOnlyItsOwnUsers) {
   EXPECT_TRUE(bubblewrap->Live("carol"));
   const auto later = std::chrono::steady_clock::now();
   EXPECT_EQ(Shell(*service, "dave")->Wait().code, CSB_OK);
-  EXPECT_LT(std::chrono::steady_clock::now() - later, 1000ms) << "known by now";
+  EXPECT_LT(std::chrono::steady_clock::now() - later, 2000ms) << "known by now";
   const auto list = Json(Ask(*service, CSB_OP_LIST, "")->Wait().result);
   EXPECT_EQ((*json::Find(list, "unavailable")).Size(), 1u);
 }

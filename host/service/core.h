@@ -40,7 +40,12 @@
 
 namespace csb::host {
 
-enum class ListState : uint8_t { kPending, kListed, kFailed };
+enum class ListState : uint8_t {
+  kPending,
+  kListed,
+  kSilent,  // it cannot list
+  kFailed,
+};
 
 struct BackendState {
   BackendState(BackendInstance& backend, int i, int breaker_failures)
@@ -95,6 +100,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
 
   // lifecycle.cc
   void StartControl(const UserPtr& user, const OpPtr& op);
+  bool DoubtsHome(User& user);
   void RunControl(const UserPtr& user, const OpPtr& op);
   void RunCreate(const UserPtr& user, const OpPtr& op);
   void RunRestart(const UserPtr& user, const OpPtr& op);

@@ -47,7 +47,19 @@ void Service::Core::StartControl(const UserPtr& user, const OpPtr& op) {
   } else {
     needs = AllBackends();
   }
-  WhenReady(std::move(needs), [core = shared_from_this(), user, op] { core->RunControl(user, op); });
+  WhenReady(std::move(needs), [core = shared_from_this(), user, op] {
+    if (!core->DoubtsHome(*user)) return core->RunControl(user, op);
+    core->WhenReady(core->AllBackends(), [core, user, op] { core->RunControl(user, op); });
+  });
+}
+
+// The record names a backend that does not know the user: one of the others may.
+bool Service::Core::DoubtsHome(User& user) {
+  std::lock_guard lock(user.mutex);
+  const int home = user.live || user.generation > 0 ? -1 : IndexOf(user.pin);
+  if (home < 0 || std::find(user.listed.begin(), user.listed.end(), home) != user.listed.end()) return false;
+  std::lock_guard backends_lock(backends_mutex);
+  return backends[static_cast<size_t>(home)]->list == ListState::kListed;
 }
 
 void Service::Core::RunControl(const UserPtr& user, const OpPtr& op) {

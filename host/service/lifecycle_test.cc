@@ -219,8 +219,9 @@ TEST_F(LifecycleTest, DrainWaitsForWhatRuns) {
   docker->Hold(CSB_OP_SHELL);
   auto reply = Shell(*service, "alice");
   ASSERT_TRUE(docker->WaitHeld(CSB_OP_SHELL, 1));
-  std::thread drain([&] { service->Drain(10s); });
-  ASSERT_TRUE(Eventually([&] { return Shell(*service, "bob")->Wait().code == CSB_E_UNAVAILABLE; }));
+  std::thread drain([&] { service->Drain(60s); });
+  ASSERT_TRUE(Eventually([&] { return Ask(*service, CSB_OP_HEALTH, "")->Wait().code == CSB_E_UNAVAILABLE; }));
+  EXPECT_EQ(Shell(*service, "bob")->Wait().code, CSB_E_UNAVAILABLE);
   EXPECT_FALSE(reply->Done());
   docker->Release(CSB_OP_SHELL);
   EXPECT_EQ(reply->Wait().code, CSB_OK);

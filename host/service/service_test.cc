@@ -178,7 +178,7 @@ TEST_F(ServiceTest, ACreateThatTheBackendRefuses) {
 
 TEST_F(ServiceTest, ACreateThatHangsEndsAtItsDeadlineAndIsCleanedUp) {
   Make();
-  options.create_deadline = 100ms;
+  options.create_deadline = 1000ms;
   docker->Hold(CSB_OP_CREATE);
   Start();
   auto reply = Shell(*service, "alice");
