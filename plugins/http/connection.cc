@@ -222,7 +222,7 @@ class HttpConnection final : public Connection, private TransportEvents, private
 
   // Bytes that make no request, or no body: answered where that is still possible, then closed.
   void Reject(const ParseResult& why) {
-    app_.host.Count("clara_sandbox_http_refused_total", 1, R"({"reason":"malformed"})");
+    app_.host.Count("csb_http_refused_total", 1, R"({"reason":"malformed"})");
     stage_ = Stage::kAnswer;
     close_ = true;
     is_head_ = begun_ = answered_ = false;
@@ -449,7 +449,7 @@ class HttpConnection final : public Connection, private TransportEvents, private
     Close();
   }
   void Count(const char* what) {
-    app_.host.Count("clara_sandbox_http_timeouts_total", 1, std::string(R"({"what":")") + what + "\"}");
+    app_.host.Count("csb_http_timeouts_total", 1, std::string(R"({"what":")") + what + "\"}");
   }
 
   void Log() {

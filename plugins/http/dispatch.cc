@@ -125,7 +125,7 @@ class Dispatcher {
       presented = basic;
     }
     if (const Key* key = thread_.keys->Find(presented)) return key;
-    app_.host.Count("clara_sandbox_http_refused_total", 1, R"({"reason":"key"})");
+    app_.host.Count("csb_http_refused_total", 1, R"({"reason":"key"})");
     return Error{CSB_E_UNAUTHORIZED, presented.empty() ? "an API key is needed" : "the API key is wrong",
                  "send it as X-API-Key: KEY or Authorization: Bearer KEY", false};
   }
@@ -147,7 +147,7 @@ class Dispatcher {
       return Error{CSB_E_FORBIDDEN, "this key may not act for that user_id",
                    "the key's users stand in http.keys_file", false};
     if (const double wait = app_.limiter.Take(in.user, app_.host.NowNs()); wait > 0) {
-      app_.host.Count("clara_sandbox_http_refused_total", 1, R"({"reason":"rate"})");
+      app_.host.Count("csb_http_refused_total", 1, R"({"reason":"rate"})");
       wait_ = wait;
       return Error{
           CSB_E_RATE_LIMITED,

@@ -132,7 +132,7 @@ class Server::Impl {
 
   // Best effort: there is no connection object to wait for anything.
   void Refuse(int fd) {
-    app_.host.Count("clara_sandbox_http_refused_total", 1, R"({"reason":"connections"})");
+    app_.host.Count("csb_http_refused_total", 1, R"({"reason":"connections"})");
     if (tls_ == nullptr) {
       Reply reply = ErrorReply(503, "too many connections", "close idle ones, or raise http.max_connections");
       const std::string text = ResponseHead({.close = true, .length = reply.body.size()}, reply) + reply.body;
