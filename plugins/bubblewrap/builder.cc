@@ -128,6 +128,7 @@ SandboxView Builder::View(const Paths& paths, const Limits& limits, const EtcFol
   view.workspace = separate ? launch::kStagedWorkspace : paths.workspace();
   view.network_namespace = limits.network != Network::kHost;
   view.etc_binds = etc.binds;
+  if (!separate && limits.pids > 0 && access("/usr/bin/prlimit", X_OK) == 0) view.processes = limits.pids;
   view.tmp_bytes = options_.tmp_bytes;
   if (view.tmp_bytes == 0)
     view.tmp_bytes = limits.memory == 0 ? kMostTmp : std::min(kMostTmp, limits.memory / 2);
@@ -148,8 +149,8 @@ SandboxView Builder::View(const Paths& paths, const Limits& limits, const EtcFol
 std::vector<RlimitSpec> Builder::Rlimits(const Limits& limits, bool image) {
   std::vector<RlimitSpec> out = {{RLIMIT_CORE, 0, 0}, {RLIMIT_NOFILE, 1024, kOpenFiles}};
   const bool separate = options_.uids.count > 0;
-  // Below the group's bound, so that the agent can still fork when user code can't. With one uid the
-  // host user's other processes count too, so there the group alone has to hold.
+  // Below the group's bound, so that the agent can still fork when user code can't. With one uid it is set
+  // inside (View), since here the host user's other processes would count too.
   if (separate && limits.pids > 0) out.push_back({RLIMIT_NPROC, limits.pids, limits.pids});
   if (!image && limits.disk > 0) out.push_back({RLIMIT_FSIZE, limits.disk, limits.disk});
   if (!cgroups().memory && limits.memory > 0) out.push_back({RLIMIT_AS, limits.memory, limits.memory});
@@ -158,7 +159,12 @@ std::vector<RlimitSpec> Builder::Rlimits(const Limits& limits, bool image) {
 
 Result<LiveRecord> Builder::Launch(const Paths& paths, const UserRecord& record, const Limits& limits,
                                    Launched* launched) {
+  if (limits.network == Network::kPasta && record.uids.user == 0)
+    return Error{CSB_E_UNSUPPORTED,
+                 "network=pasta: code and agent share one uid, so that routes would not hold",
+                 "run the host as root, or set bubblewrap.network=none", false};
   LiveRecord live{record.user, record.uids, limits, Rfc3339Now(), record.image, {}, {}, {}, {}};
+  if (record.image > 0) live.limits.disk = record.image;  // as it was when the workspace was made
   auto etc = Etc(limits);
   if (!etc) return etc.error();
   auto parked = pool().Take();

@@ -65,9 +65,10 @@ Enforcement Pids(const LiveRecord& live, const Cgroup::Reading& group, const std
       return {true, std::to_string(*processes), by + ", RLIMIT_NPROC"};
     return {true, std::to_string(*group.pids_limit), by};
   }
-  if (processes && live.uids.user != 0)
-    return {true, std::to_string(*processes), "RLIMIT_NPROC on a uid of its own"};
-  if (processes) return {false, std::to_string(*processes), missing + "; RLIMIT_NPROC holds"};
+  if (processes && live.limits.pids > 0 && *processes <= live.limits.pids)
+    return {true, std::to_string(*processes),
+            live.uids.user != 0 ? "RLIMIT_NPROC on a uid of its own"
+                                : "RLIMIT_NPROC in a user namespace of its own"};
   return {false, "unlimited", live.limits.pids == 0 ? "no limit is configured" : missing};
 }
 

@@ -3,6 +3,7 @@
 // The real bwrap with the real launcher, a shell in place of the agent.
 #include "plugins/bubblewrap/launcher.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <poll.h>
 #include <sys/resource.h>
@@ -152,6 +153,20 @@ TEST_F(Launching, AnImageIsNeverMountedTwice) {
   ASSERT_TRUE(first) << first.error().message;
   // Waits for the first one's loop device, then sees what it wrote.
   EXPECT_EQ(Inside("cat log"), "first");
+}
+
+TEST_F(Launching, AnImageThatWasNotUnmountedIsMendedFirst) {
+  CSB_NEED_ROOT();
+  if (const std::string why = ImagesPossible(); !why.empty()) GTEST_SKIP() << why;
+  image_ = folder_ / "workspace.ext4";
+  ASSERT_TRUE(ImageTemplates(folder_ / "templates").Make(image_, 16 << 20));
+  EXPECT_EQ(Inside("echo kept > note"), "");
+  // As a power cut leaves it: not clean, and the free counts wrong.
+  for (const char* change : {"set_super_value free_blocks_count 7", "set_super_value state 0"})
+    ASSERT_EQ(
+        system(("/usr/sbin/debugfs -w -R '" + std::string(change) + "' " + image_ + " 2>/dev/null").c_str()),
+        0);
+  EXPECT_EQ(Inside("cat note; head -c 1M /dev/zero > more && echo room"), "kept room");
 }
 
 TEST_F(Launching, JoinsItsGroupsBeforeAnythingRuns) {

@@ -91,7 +91,13 @@ std::vector<std::string> BwrapCommand(const SandboxView& view) {
   // User code has no business with the agent's own files.
   c.Add("--dir", "/run", "--perms", "0700", "--dir", "/run/clara");
   c.Add("--ro-bind", view.control, kControlInside, "--ro-bind", view.agent, kAgentInside);
-  c.Add("--remount-ro", "/", "--chdir", "/", "--", kAgentInside);
+  c.Add("--remount-ro", "/", "--chdir", "/", "--");
+  // Counted for each user namespace: set before, the host user's other processes would count too.
+  if (view.processes > 0) {
+    const std::string n = std::to_string(view.processes);
+    c.Add("/usr/bin/prlimit", "--nproc=" + n + ":" + n);
+  }
+  c.Add(kAgentInside);
   c.Add("--control", kControlInside, "--workspace", "/workspace");
   const std::string id = std::to_string(kUserInside);
   if (view.separate_uids) c.Add("--user", id, "--group", id);

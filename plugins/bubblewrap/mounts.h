@@ -27,6 +27,7 @@ struct SandboxView {
   bool network_namespace = true;               // false: the host's network
   bool set_routes = false;                     // the agent may change routes (and drops the right)
   bool wait_for_network = false;               // the launcher says when the network is there
+  uint64_t processes = 0;                      // RLIMIT_NPROC set inside; 0: the launcher has set it
   uint64_t tmp_bytes = 0;                      // each of /tmp and /dev/shm
   std::vector<std::string> agent_options;      // after --control, --workspace, --user, --group
   std::vector<std::string> etc_binds;          // folders of the host's /etc that are shown inside

@@ -31,6 +31,9 @@ Finding CheckPrograms(const Options& options) {
     return {"the launcher is missing (" + options.launcher + ")", "build it, or set bubblewrap.launcher"};
   if (options.limits.network == Network::kPasta && access(options.pasta.c_str(), X_OK) != 0)
     return {"pasta is not installed (" + options.pasta + ")", "sudo apt-get install passt"};
+  if (options.limits.network == Network::kPasta && options.uids.count == 0)
+    return {"network=pasta needs two uids a sandbox: " + options.one_uid_reason,
+            "run the host as root, or set bubblewrap.network=none"};
   return {};
 }
 
