@@ -56,6 +56,19 @@ def free_port():
         return s.getsockname()[1]
 
 
+def sandbox_processes(root):
+    """Every process that sees a control folder of `root`: those inside its sandboxes."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/mountinfo") as f:
+                if any(root + "/run/" in line and " /run/clara/ctl " in line for line in f):
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
 class Service:
     """`clara-sandbox serve` on a free port. Leaving the context destroys every sandbox and ends the host."""
 

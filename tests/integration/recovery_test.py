@@ -13,21 +13,8 @@ import unittest
 import harness
 
 
-def sandbox_processes(root):
-    """Every process that sees a control folder of `root`: those inside its sandboxes."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/mountinfo") as f:
-                if any(root + "/run/" in line and " /run/clara/ctl " in line for line in f):
-                    found.append(int(pid))
-        except OSError:
-            pass
-    return found
-
-
 def kill_sandboxes(root):
-    for pid in sandbox_processes(root):
+    for pid in harness.sandbox_processes(root):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
@@ -54,7 +41,7 @@ class Recovery(unittest.TestCase):
         first = self.service().start()
         first.post("bob", "shell", command="echo kept > file")
         first.stop(signal.SIGKILL)
-        self.assertTrue(sandbox_processes(self.root))
+        self.assertTrue(harness.sandbox_processes(self.root))
         kill_sandboxes(self.root)
         with self.service() as second:
             self.assertEqual(second.post("bob", "shell", command="cat file")["output"], "kept\n")
@@ -63,7 +50,7 @@ class Recovery(unittest.TestCase):
         with self.service() as service:
             service.post("carol", "shell", command="echo kept > file")
             self.assertEqual(service.call("POST", "carol", "/stop")[1], {"status": "stopped"})
-            self.assertEqual(sandbox_processes(self.root), [])
+            self.assertEqual(harness.sandbox_processes(self.root), [])
             self.assertEqual(service.post("carol", "shell", command="cat file")["output"], "kept\n")
             self.assertEqual(service.call("DELETE", "carol", "/destroy")[1]["files_preserved"], True)
             self.assertEqual(service.post("carol", "shell", command="cat file")["output"], "kept\n")
@@ -90,7 +77,7 @@ class Recovery(unittest.TestCase):
             thread = threading.Thread(target=long)
             thread.start()
             time.sleep(0.5)
-            self.assertTrue(sandbox_processes(self.root))
+            self.assertTrue(harness.sandbox_processes(self.root))
             kill_sandboxes(self.root)
             thread.join(timeout=30)
             self.assertFalse(thread.is_alive(), "a request on a dead sandbox ends")

@@ -139,18 +139,3 @@ class Server:
 
 def text_of(result):
     return result["content"][0]["text"]
-
-
-def children_of(pid):
-    """Every descendant's command name."""
-    names, todo = [], [pid]
-    while todo:
-        parent = todo.pop()
-        for task in pathlib.Path(f"/proc/{parent}/task").glob("*/children"):
-            for child in task.read_text().split():
-                todo.append(int(child))
-                names.append(pathlib.Path(f"/proc/{child}/comm").read_text().strip())
-    return names
-
-
-
