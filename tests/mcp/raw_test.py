@@ -26,11 +26,11 @@ class Conversation(unittest.TestCase):
     """What needs no sandbox, and makes none."""
 
     def test_starting_is_cheap_and_makes_no_sandbox(self):
-        with Server(folders) as one, Server(folders) as two:
+        with Folders() as own, Server(own) as one, Server(own) as two:
             for server in (one, two):
                 self.assertEqual(server.initialize()["serverInfo"]["name"], "clara-sandbox")
                 self.assertEqual(len(server.request("tools/list")["result"]["tools"]), 7)
-                self.assertEqual(harness.sandbox_processes(folders.root), [])
+                self.assertEqual(harness.sandbox_processes(own.root), [])
 
     def test_versions(self):
         for version in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"):
