@@ -309,9 +309,10 @@ void Service::Core::Unqueue(const OpPtr& op) {
 
 void Service::Core::Pump(const UserPtr& user) {
   for (;;) {
+    OpPtr op;  // freed after the lock is let go
     std::unique_lock lock(user->mutex);
     if (user->control != Control::kNone || user->queue.empty()) return;
-    const OpPtr op = user->queue.front();
+    op = user->queue.front();
     if (op->ended()) {
       user->queue.pop_front();
       continue;

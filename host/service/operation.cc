@@ -128,11 +128,13 @@ void Operation::Follow(std::shared_ptr<Call> call) {
 // ---- ends ----
 
 void Operation::Finish(Outcome outcome) {
+  std::shared_ptr<Call> call;  // freed without the lock: closing it waits for its last callback
   {
     std::lock_guard lock(mutex_);
     phase_ = Phase::kEnded;
-    call_.reset();
+    call = std::move(call_);
   }
+  call.reset();
   core_->completions->Post([self = shared_from_this(), o = std::move(outcome)]() mutable {
     csb_outcome outcome{};
     outcome.struct_size = sizeof outcome;
