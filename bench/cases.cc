@@ -222,12 +222,8 @@ std::vector<Row> Idle(Context& context) {
   HttpClient client(context.service.port());
   bool failed = false;
   for (int i = 0; i < count && !failed; ++i) failed = !Shell(client, "idle-" + std::to_string(i));
-  std::set<pid_t> pids;
-  for (pid_t pid : ProcessesWith(context.service.folder())) {
-    if (pid == context.service.pid()) continue;
-    pids.insert(pid);
-    for (pid_t child : Descendants(pid)) pids.insert(child);
-  }
+  const std::vector<pid_t> found = SandboxProcesses(context.service.folder());
+  const std::set<pid_t> pids(found.begin(), found.end());
   double pss = 0;
   for (pid_t pid : pids) pss += PssMiB(pid);
   const double host = RssMiB(context.service.pid());

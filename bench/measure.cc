@@ -93,34 +93,25 @@ double RssMiB(pid_t pid) {
 }
 void ResetPeakRss(pid_t pid) { std::ofstream("/proc/" + std::to_string(pid) + "/clear_refs") << "5"; }
 
-std::vector<pid_t> Descendants(pid_t pid) {
-  std::vector<pid_t> found;
-  const std::string task = "/proc/" + std::to_string(pid) + "/task";
-  DIR* dir = opendir(task.c_str());
-  if (dir == nullptr) return found;
-  while (const dirent* entry = readdir(dir)) {
-    std::istringstream children(ReadFile(task + "/" + entry->d_name + "/children"));
-    pid_t child;
-    while (children >> child) {
-      found.push_back(child);
-      for (pid_t deeper : Descendants(child)) found.push_back(deeper);
-    }
-  }
-  closedir(dir);
-  return found;
-}
-
-std::vector<pid_t> ProcessesWith(std::string_view text) {
+std::vector<pid_t> SandboxProcesses(std::string_view folder) {
   std::vector<pid_t> found;
   DIR* dir = opendir("/proc");
   if (dir == nullptr) return found;
   while (const dirent* entry = readdir(dir)) {
     pid_t pid = 0;
     const std::string_view name(entry->d_name);
-    if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc() || pid == getpid())
-      continue;
-    if (ReadFile("/proc/" + std::string(name) + "/cmdline").find(text) != std::string::npos)
+    if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc()) continue;
+    std::istringstream mounts(ReadFile("/proc/" + std::string(name) + "/mountinfo"));
+    for (std::string line; std::getline(mounts, line);) {
+      if (line.find(folder) == std::string::npos || line.find(" /run/clara/ctl ") == std::string::npos)
+        continue;
       found.push_back(pid);
+      // The monitor that bwrap leaves outside is the parent of the sandbox's init.
+      const std::string stat = ReadFile("/proc/" + std::string(name) + "/stat");
+      const auto parent = static_cast<pid_t>(strtol(stat.c_str() + stat.rfind(')') + 4, nullptr, 10));
+      if (ReadFile("/proc/" + std::to_string(parent) + "/comm") == "bwrap\n") found.push_back(parent);
+      break;
+    }
   }
   closedir(dir);
   return found;

@@ -31,13 +31,12 @@ double NowMs();  // CLOCK_MONOTONIC
 int Spawn(const std::vector<std::string>& argv);
 double SpawnMs(const std::vector<std::string>& argv);
 
-double CpuSeconds(pid_t pid);               // user + system time of all threads
-double PssMiB(pid_t pid);                   // /proc/PID/smaps_rollup
-double PeakRssMiB(pid_t pid);               // VmHWM
-double RssMiB(pid_t pid);                   // VmRSS
-void ResetPeakRss(pid_t pid);               // clear_refs 5
-std::vector<pid_t> Descendants(pid_t pid);  // not `pid` itself
-// Processes whose command line contains `text`.
-std::vector<pid_t> ProcessesWith(std::string_view text);
+double CpuSeconds(pid_t pid);  // user + system time of all threads
+double PssMiB(pid_t pid);      // /proc/PID/smaps_rollup
+double PeakRssMiB(pid_t pid);  // VmHWM
+double RssMiB(pid_t pid);      // VmRSS
+void ResetPeakRss(pid_t pid);  // clear_refs 5
+// Processes inside the sandboxes whose runtime folder is below `folder`, and bwrap's monitors of them.
+std::vector<pid_t> SandboxProcesses(std::string_view folder);
 
 }  // namespace csb::bench
