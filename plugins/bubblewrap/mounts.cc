@@ -60,10 +60,13 @@ void SystemFolders(Command& c) {
 
 void Proc(Command& c) {
   c.Add("--proc", "/proc");
-  // bwrap itself covers sys, sysrq-trigger, irq and bus; these tell about the host.
+  // bwrap itself covers sys, sysrq-trigger, irq and bus; these tell about the host. What only the host's
+  // root may read is out of reach without being covered.
   for (const char* name : {"/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/timer_list",
-                           "/proc/sched_debug", "/proc/latency_stats", "/proc/kmsg", "/proc/kallsyms"})
-    if (access(name, F_OK) == 0) c.Add("--ro-bind", "/dev/null", name);
+                           "/proc/sched_debug", "/proc/latency_stats", "/proc/kmsg", "/proc/kallsyms"}) {
+    struct stat info {};
+    if (stat(name, &info) == 0 && (info.st_mode & S_IROTH) != 0) c.Add("--ro-bind", "/dev/null", name);
+  }
 }
 
 void Writable(Command& c, const SandboxView& view) {
