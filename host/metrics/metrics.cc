@@ -16,6 +16,7 @@
 #include <map>
 #include <mutex>
 #include <sstream>
+#include <utility>
 
 #include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/operations.h"
@@ -180,7 +181,7 @@ void Metrics::Count(std::string_view metric, std::string_view labels_json, doubl
       Labels labels;
       auto doc = json::ParseObject(labels_json, 1);
       if (!doc || it->second.series.size() >= kMaxLabelSets) return m.dropped->Increment();
-      for (const auto& member : doc->GetObject()) {
+      for (const auto& member : std::as_const(*doc).GetObject()) {
         const std::string name(member.name.GetString(), member.name.GetStringLength());
         if (!ValidName(name) || !member.value.IsString() || member.value.GetStringLength() > 200)
           return m.dropped->Increment();

@@ -365,7 +365,10 @@ Result<Checked> Validate(uint32_t op, std::string_view payload, const Limits& li
   Context context{limits, checked, doc->GetAllocator()};
   std::array<bool, 8> seen{};
   static_assert(seen.size() >= std::max({kExecute.size(), kShell.size(), kExec.size(), kFileRead.size()}));
-  for (auto& member : doc->GetObject()) {
+  // By count: Clang finds the != of iterators that may write ambiguous.
+  auto next = doc->MemberBegin();
+  for (auto left = doc->MemberCount(); left > 0; --left, ++next) {
+    auto& member = *next;
     const auto name = Text(member.name);
     size_t index = 0;
     while (index < fields.size() && fields[index].name != name) ++index;
