@@ -139,7 +139,7 @@ SandboxView Builder::View(const Paths& paths, const Limits& limits, const EtcFol
   }
   if (limits.network == Network::kPasta) {
     view.set_routes = true;
-    view.wait_for_network = true;
+    view.wait_for_host = true;
     view.agent_options.push_back("--block-routes");
     view.agent_options.push_back(options_.blocked_ranges);
   }

@@ -75,6 +75,9 @@ class Launching : public ::testing::Test {
     view.separate_uids = true;
     view.tmp_bytes = 4 << 20;
     view.etc_binds = etc->binds;
+    // What runs here may be over in no time; it waits until it was looked at.
+    view.wait_for_host = true;
+    spec.before_command = [](pid_t) { return Status(); };
     spec.command = BwrapCommand(view);
     spec.command.erase(std::find(spec.command.begin(), spec.command.end(), "--") + 1, spec.command.end());
     for (const char* word :

@@ -85,7 +85,7 @@ std::vector<std::string> BwrapCommand(const SandboxView& view) {
   Namespaces(c, view);
   Rights(c, view);
   c.Add("--seccomp", std::to_string(launch::kSeccompFd), "--info-fd", std::to_string(launch::kReportFd));
-  if (view.wait_for_network) c.Add("--block-fd", std::to_string(launch::kBlockFd));
+  if (view.wait_for_host) c.Add("--block-fd", std::to_string(launch::kBlockFd));
   SystemFolders(c);
   c.Add("--ro-bind", view.etc, "/etc");
   for (const std::string& folder : view.etc_binds) c.Add("--ro-bind", folder, folder);

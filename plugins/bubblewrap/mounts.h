@@ -26,7 +26,7 @@ struct SandboxView {
   bool separate_uids = false;                  // the launcher prepares the user namespace
   bool network_namespace = true;               // false: the host's network
   bool set_routes = false;                     // the agent may change routes (and drops the right)
-  bool wait_for_network = false;               // the launcher says when the network is there
+  bool wait_for_host = false;                  // the agent starts when LaunchSpec::before_command is done
   uint64_t processes = 0;                      // RLIMIT_NPROC set inside; 0: the launcher has set it
   uint64_t tmp_bytes = 0;                      // each of /tmp and /dev/shm
   std::vector<std::string> agent_options;      // after --control, --workspace, --user, --group

@@ -76,6 +76,8 @@ Finding Try(const Options& options, Builder& builder) {
   view.separate_uids = separate;
   view.tmp_bytes = 1 << 20;
   view.etc_binds = etc->binds;
+  view.wait_for_host = true;
+  spec.before_command = [](pid_t) { return Status(); };
   view.agent = separate ? launch::kStagedAgent : spec.agent;
   view.control = separate ? launch::kStagedControl : spec.control;
   view.etc = separate ? launch::kStagedEtc : spec.etc;
@@ -87,16 +89,12 @@ Finding Try(const Options& options, Builder& builder) {
   }
   spec.command = BwrapCommand(view);
   spec.command.erase(std::find(spec.command.begin(), spec.command.end(), "--") + 1, spec.command.end());
-  // Long enough to be looked at; --version of the agent ends by itself.
+  // The agent's --version ends by itself, but not before bwrap was looked at.
   spec.command.insert(spec.command.end(), {kAgentInside, "--version"});
   auto slot = LaunchSlot::Start(options.launcher, *filter, {});
   if (!slot) return fail(slot.error());
   auto launched = slot->Go(spec);
-  if (!launched) {
-    // It may have run and ended before it was looked at: that is a success with nothing said.
-    if (launched.error().message == "could not start the sandbox: it ended at once") return {};
-    return fail(launched.error());
-  }
+  if (!launched) return fail(launched.error());
   WaitEnd(launched->monitor_fd, std::chrono::milliseconds(10'000));
   const std::string said = ReadComplaints(launched->complaints.get());
   if (said.find("bwrap:") != std::string::npos) return {"bwrap fails: " + said, ""};
