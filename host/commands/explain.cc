@@ -82,6 +82,9 @@ int Explain(const Arguments& arguments) {
   std::printf("mode %s: %s\n", Text(*document, "mode").c_str(),
               chosen.empty() ? Paint("no backend can be used", Colour::kRed).c_str()
                              : ("new sandboxes go to " + Paint(chosen, Colour::kBold)).c_str());
+  for (const char* name : {"error", "hint"})
+    if (const std::string text = Text(*document, name); !text.empty())
+      std::printf("  %s\n", Wrapped(text, 2).c_str());
   if (const json::Value* candidates = json::Find(*document, "candidates");
       candidates != nullptr && candidates->IsArray())
     for (const json::Value& candidate : candidates->GetArray()) PrintCandidate(candidate);
@@ -89,6 +92,8 @@ int Explain(const Arguments& arguments) {
     std::printf("\n%s: %s\n  reason    %s\n", Paint(failure.name, Colour::kBold).c_str(),
                 Paint("could not be started", Colour::kRed).c_str(),
                 Wrapped(failure.error.message, 12).c_str());
+  for (const auto& [path, error] : (*app)->plugins().refused)
+    std::printf("\n%s %s\n", Paint("refused", Colour::kRed).c_str(), Wrapped(error.message, 2).c_str());
   return FinishOutput() ? kExitOk : kExitFailure;
 }
 
