@@ -109,7 +109,7 @@ TEST_F(AdoptionTest, ADamagedRecordIsReplaced) {
   const LiveRecord live = Live();
   Call(CSB_OP_STOP);
   ASSERT_TRUE(MakeFolders(PathsOf("alice").runtime, 0711));
-  ASSERT_TRUE(ReplaceSmallFile(PathsOf("alice").live(), "{\"user\":", 0600));
+  ASSERT_TRUE(ReplaceSmallFile(PathsOf("alice").live(), "{\"user\":", 0600, false));
   Create();
   EXPECT_EQ(Shell("echo fine").out, "fine\n");
 }

@@ -103,6 +103,7 @@ Result<UserRecord> Builder::PrepareData(const Paths& paths, const std::string& u
 }
 
 Status Builder::PrepareRuntime(const Paths& paths, const UidPair& uids) {
+  if (Status s = MakeRoots(options_); !s) return s;
   if (Status s = MakeFolders(paths.runtime, 0711); !s) return s;
   if (Status s = MakeFolders(paths.control(), 0750); !s) return s;
   if (uids.agent != 0 && lchown(paths.control().c_str(), 0, uids.agent) != 0)
@@ -111,14 +112,9 @@ Status Builder::PrepareRuntime(const Paths& paths, const UidPair& uids) {
 }
 
 Result<EtcFolder> Builder::Etc(const Limits& limits) {
-  const bool network = limits.network != Network::kNone;
-  const std::lock_guard lock(etc_mutex_);
-  std::optional<EtcFolder>& cached = etc_[network ? 1 : 0];
-  if (cached && Exists(cached->folder)) return *cached;
-  auto made = MakeEtcFolder(options_.runtime_dir,
-                            {network, limits.network == Network::kPasta ? PastaResolvConf() : std::string()});
-  if (made) cached = *made;
-  return made;
+  EtcOptions etc{.network = limits.network != Network::kNone, .resolv_conf = ""};
+  if (limits.network == Network::kPasta) etc.resolv_conf = PastaResolvConf();
+  return MakeEtcFolder(options_.runtime_dir, etc);
 }
 
 SandboxView Builder::View(const Paths& paths, const Limits& limits, const EtcFolder& etc,

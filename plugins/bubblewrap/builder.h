@@ -12,7 +12,6 @@
 
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <string>
 
 #include "clara_sandbox/cpp/host_ref.h"
@@ -58,8 +57,6 @@ class Builder {
   std::vector<RlimitSpec> Rlimits(const Limits& limits, bool image);
   Result<EtcFolder> Etc(const Limits& limits);
 
-  std::mutex etc_mutex_;
-  std::optional<EtcFolder> etc_[2];  // without and with a network
   const HostRef host_;
   const Options& options_;
   const ImageTemplates templates_;

@@ -25,6 +25,8 @@ Result<FileLock> FileLock::Take(const std::string& path) {
   }
 }
 
-void FileLock::Remove() const { unlink(path_.c_str()); }
+FileLock::~FileLock() {
+  if (fd_) unlink(path_.c_str());
+}
 
 }  // namespace csb::bwrap

@@ -74,7 +74,7 @@ Status WriteUserRecord(const std::string& path, const UserRecord& record) {
   json::Member(w, "created_at", record.created_at);
   json::Member(w, "image", record.image);
   w.EndObject();
-  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()}, 0600);
+  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()}, 0600, true);
 }
 
 Result<LiveRecord> ReadLiveRecord(const std::string& path) {
@@ -112,11 +112,8 @@ Status WriteLiveRecord(const std::string& path, const LiveRecord& record) {
   WriteProcess(w, "init", record.init);
   WriteProcess(w, "pasta", record.pasta);
   w.EndObject();
-  // Never synced: after a power cut there is no sandbox that it could speak of. The second one of a launch
-  // only adds pids.
-  const std::string_view text(buffer.GetString(), buffer.GetSize());
-  return record.init.pid != 0 && Exists(path) ? OverwriteSmallFile(path, text)
-                                              : ReplaceSmallFile(path, text, 0600);
+  // Not fsynced: after a power cut there is no sandbox that it could speak of.
+  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()}, 0600, false);
 }
 
 std::string Rfc3339Now() {

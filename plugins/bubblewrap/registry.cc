@@ -197,17 +197,13 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const Paths& paths, const 
   Launched launched;
   auto live = builder_.Launch(paths, *record, limits, &launched);
   Status status = live ? Status() : Status(live.error());
+  // While the agent comes up: what has to outlive a power cut is written now.
   if (status && fresh) status = WriteUserRecord(paths.record(), *record);
   if (status)
     status = BringUp(paths, *sandbox, *live, std::move(launched.init_fd), std::move(launched.monitor_fd),
                      launched.complaints.get());
   if (status) {
-    InBackground([fresh, path = paths.record()](Registry& registry) {
-      // What has to outlive a power cut; nobody waits for the disk.
-      if (fresh)
-        if (Status s = SyncFile(path); !s && Exists(path)) registry.host_.LogWarn(s.error().message);
-      registry.builder_.pool().Refill();
-    });
+    InBackground([](Registry& registry) { registry.builder_.pool().Refill(); });
     return *sandbox;
   }
   (*sandbox)->Detach();
@@ -295,7 +291,6 @@ Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purg
   if (Status s = RemoveTree(paths.data); !s) return s.error();
   // Last: until then the uids still own files.
   if (record) builder_.ReleaseUids(paths.name, record->uids);
-  lock->Remove();
   return out;
 }
 

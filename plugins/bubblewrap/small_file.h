@@ -23,13 +23,8 @@ namespace csb::bwrap {
 Result<std::string> ReadSmallFile(const std::string& path);
 // Into an existing file, in one write (kernel interface files).
 Status WriteSmallFile(const std::string& path, std::string_view text);
-// Replaces `path` atomically for other processes; SyncFile makes it outlive a power cut.
-Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t mode);
-// Overwrites a file of ours in place with a text that is not shorter, in one write: a process that is
-// killed leaves the old or the new one.
-Status OverwriteSmallFile(const std::string& path, std::string_view text);
-// fsync of the file and its folder.
-Status SyncFile(const std::string& path);
+// Replaces `path` atomically; `durable`: it outlives a power cut (fsync of file and folder).
+Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t mode, bool durable);
 // Like mkdir -p; folders that are made get `mode`, whatever the umask.
 Status MakeFolders(const std::string& path, mode_t mode);
 bool Exists(const std::string& path);
