@@ -90,6 +90,8 @@ Result<UserRecord> Builder::PrepareData(const Paths& paths, const std::string& u
     made.uids = *pair;
   }
   if (Status s = MakeFolders(paths.data, 0711); !s) return s.error();
+  RemoveUnfinished(paths.record());
+  RemoveUnfinished(paths.image());
   if (options_.limits.disk > 0 && made.uids.user != 0 && images_missing().empty()) {
     if (Status s = templates_.Make(paths.image(), options_.limits.disk); !s) return s.error();
     made.image = options_.limits.disk / 4096 * 4096;

@@ -60,6 +60,7 @@ void Cleaner::Clean() const {
       host_.LogWarn("sandbox " + paths_.name + ": its control groups are still in use and stay");
   }
   RemoveSockets(paths_.control());
+  RemoveUnfinished(paths_.live());
   unlink(paths_.live().c_str());
   rmdir(paths_.runtime.c_str());
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/bubblewrap/small_file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -77,6 +78,18 @@ Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t m
     if (!folder || fsync(folder.get()) != 0) return ErrnoError("fsync", ParentOf(path));
   }
   return {};
+}
+
+void RemoveUnfinished(const std::string& path) {
+  DIR* dir = opendir(ParentOf(path).c_str());
+  if (dir == nullptr) return;
+  const std::string start = path.substr(path.rfind('/') + 1) + ".";
+  while (const dirent* entry = readdir(dir)) {
+    const std::string_view name = entry->d_name;
+    if (name.size() == start.size() + 6 && name.substr(0, start.size()) == start)
+      unlinkat(dirfd(dir), entry->d_name, 0);
+  }
+  closedir(dir);
 }
 
 Status MakeFolders(const std::string& path, mode_t mode) {

@@ -25,6 +25,9 @@ Result<std::string> ReadSmallFile(const std::string& path);
 Status WriteSmallFile(const std::string& path, std::string_view text);
 // Replaces `path` atomically; `durable`: it outlives a power cut (fsync of file and folder).
 Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t mode, bool durable);
+// Removes what a process that was killed while it replaced or made `path` left beside it (path.XXXXXX).
+// Nobody else may be replacing it meanwhile.
+void RemoveUnfinished(const std::string& path);
 // Like mkdir -p; folders that are made get `mode`, whatever the umask.
 Status MakeFolders(const std::string& path, mode_t mode);
 bool Exists(const std::string& path);
