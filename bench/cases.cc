@@ -222,7 +222,7 @@ std::vector<Row> Idle(Context& context) {
   HttpClient client(context.service.port());
   bool failed = false;
   for (int i = 0; i < count && !failed; ++i) failed = !Shell(client, "idle-" + std::to_string(i));
-  const std::vector<pid_t> found = SandboxProcesses(context.service.folder());
+  const std::vector<pid_t> found = SandboxProcesses(context.service.name());
   const std::set<pid_t> pids(found.begin(), found.end());
   double pss = 0;
   for (pid_t pid : pids) pss += PssMiB(pid);

@@ -36,7 +36,7 @@ double PssMiB(pid_t pid);      // /proc/PID/smaps_rollup
 double PeakRssMiB(pid_t pid);  // VmHWM
 double RssMiB(pid_t pid);      // VmRSS
 void ResetPeakRss(pid_t pid);  // clear_refs 5
-// Processes inside the sandboxes whose runtime folder is below `folder`, and bwrap's monitors of them.
+// Processes inside the sandboxes whose runtime folder has `folder` in its path, and bwrap's monitors of them.
 std::vector<pid_t> SandboxProcesses(std::string_view folder);
 
 }  // namespace csb::bench

@@ -3,11 +3,13 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +36,11 @@ uint16_t FreePort() {
   return ntohs(address.sin_port);
 }
 
+bool IsTmpfs(const char* folder) {
+  struct statfs info {};
+  return statfs(folder, &info) == 0 && info.f_type == TMPFS_MAGIC;
+}
+
 }  // namespace
 
 Service::Service(const std::string& binary) {
@@ -44,6 +51,13 @@ Service::Service(const std::string& binary) {
   }
   folder_ = name;
   chmod(name, 0711);  // sandboxes run as users of their own
+  // The default, /run, is a tmpfs on every system that systemd runs; measure on one where it is not, too.
+  runtime_ = folder_ + "/run";
+  for (const char* parent : {"/run", "/dev/shm"}) {
+    if (!IsTmpfs(parent)) continue;
+    runtime_ = std::string(parent) + "/" + this->name();
+    break;
+  }
   port_ = FreePort();
   const std::vector<std::string> argv = {binary,
                                          "serve",
@@ -56,7 +70,7 @@ Service::Service(const std::string& binary) {
                                          "--sandbox.mode=bubblewrap",
                                          "--sandbox.data_dir=" + folder_ + "/data",
                                          "--sandbox.state_dir=" + folder_ + "/state",
-                                         "--sandbox.runtime_dir=" + folder_ + "/run",
+                                         "--sandbox.runtime_dir=" + runtime_,
                                          "--log.level=warn"};
   pid_ = fork();
   if (pid_ == 0) {
@@ -86,9 +100,11 @@ Service::Service(const std::string& binary) {
 Service::~Service() {
   kill(pid_, SIGTERM);
   waitpid(pid_, nullptr, 0);
-  std::error_code ignored;  // a folder in /tmp that stays is told by the next line
-  std::filesystem::remove_all(folder_, ignored);
-  if (ignored) fprintf(stderr, "left behind: %s (%s)\n", folder_.c_str(), ignored.message().c_str());
+  for (const std::string& folder : {runtime_, folder_}) {
+    std::error_code failed;
+    std::filesystem::remove_all(folder, failed);
+    if (failed) fprintf(stderr, "left behind: %s (%s)\n", folder.c_str(), failed.message().c_str());
+  }
 }
 
 }  // namespace csb::bench

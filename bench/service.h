@@ -23,9 +23,11 @@ class Service {
   uint16_t port() const { return port_; }
   pid_t pid() const { return pid_; }
   const std::string& folder() const { return folder_; }
+  // What every path of its runtime folder has in it.
+  std::string name() const { return folder_.substr(folder_.rfind('/') + 1); }
 
  private:
-  std::string folder_;
+  std::string folder_, runtime_;
   uint16_t port_ = 0;
   pid_t pid_ = -1;
 };

@@ -105,7 +105,6 @@ Result<UserRecord> Builder::PrepareData(const Paths& paths, const std::string& u
 }
 
 Status Builder::PrepareRuntime(const Paths& paths, const UidPair& uids) {
-  if (Status s = MakeRoots(options_); !s) return s;
   if (Status s = MakeFolders(paths.runtime, 0711); !s) return s;
   if (Status s = MakeFolders(paths.control(), 0750); !s) return s;
   if (uids.agent != 0 && lchown(paths.control().c_str(), 0, uids.agent) != 0)
@@ -116,7 +115,19 @@ Status Builder::PrepareRuntime(const Paths& paths, const UidPair& uids) {
 Result<EtcFolder> Builder::Etc(const Limits& limits) {
   EtcOptions etc{.network = limits.network != Network::kNone, .resolv_conf = ""};
   if (limits.network == Network::kPasta) etc.resolv_conf = PastaResolvConf();
-  return MakeEtcFolder(options_.runtime_dir, etc);
+  // With a network it holds what the host's resolver says today; without, only the libraries change it.
+  struct stat libraries {};
+  const bool keep = !etc.network && stat("/etc/ld.so.cache", &libraries) == 0;
+  const std::lock_guard lock(etc_mutex_);
+  if (keep && etc_ && etc_made_of_ == std::pair(libraries.st_ino, libraries.st_mtim.tv_sec) &&
+      Exists(etc_->folder))
+    return *etc_;
+  auto made = MakeEtcFolder(options_.runtime_dir, etc);
+  if (made && keep) {
+    etc_ = *made;
+    etc_made_of_ = {libraries.st_ino, libraries.st_mtim.tv_sec};
+  }
+  return made;
 }
 
 SandboxView Builder::View(const Paths& paths, const Limits& limits, const EtcFolder& etc,

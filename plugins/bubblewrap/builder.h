@@ -12,7 +12,9 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
+#include <utility>
 
 #include "clara_sandbox/cpp/host_ref.h"
 #include "plugins/bubblewrap/cgroup.h"
@@ -57,6 +59,9 @@ class Builder {
   std::vector<RlimitSpec> Rlimits(const Limits& limits, bool image);
   Result<EtcFolder> Etc(const Limits& limits);
 
+  std::mutex etc_mutex_;
+  std::optional<EtcFolder> etc_;  // the one without a network
+  std::pair<ino_t, time_t> etc_made_of_{};
   const HostRef host_;
   const Options& options_;
   const ImageTemplates templates_;

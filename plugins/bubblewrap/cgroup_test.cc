@@ -25,7 +25,7 @@ class FakeCgroups : public ::testing::Test {
   void Make(const std::string& folder, const std::map<std::string, std::string>& files) {
     ASSERT_TRUE(MakeFolders(folder_ / folder, 0755));
     for (const auto& [name, text] : files)
-      ASSERT_TRUE(ReplaceSmallFile(folder_ / folder + "/" + name, text, 0644, false));
+      ASSERT_TRUE(ReplaceSmallFile(folder_ / folder + "/" + name, text, 0644));
   }
   std::string Text(const std::string& file) {
     const auto text = ReadSmallFile(folder_ / file);

@@ -25,8 +25,6 @@ Result<FileLock> FileLock::Take(const std::string& path) {
   }
 }
 
-FileLock::~FileLock() {
-  if (fd_) unlink(path_.c_str());
-}
+void FileLock::Remove() const { unlink(path_.c_str()); }
 
 }  // namespace csb::bwrap

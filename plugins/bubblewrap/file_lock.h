@@ -5,7 +5,8 @@
 //   auto lock = FileLock::Take(paths.lock);     // waits for the other host process
 //   if (!lock) return lock.error();
 //
-// The file goes with the lock; a holder that dies lets go. Blocks; not for the reactor's thread.
+// The file stays until Remove, which the holder calls when the user is purged; a holder that dies lets
+// go. Blocks; not for the reactor's thread.
 #pragma once
 
 #include <string>
@@ -20,7 +21,8 @@ class FileLock {
   static Result<FileLock> Take(const std::string& path);
   FileLock(FileLock&&) = default;
   FileLock& operator=(FileLock&&) = default;
-  ~FileLock();
+  // Others that wait for it take a new file then.
+  void Remove() const;
 
  private:
   FileLock(UniqueFd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}

@@ -46,6 +46,8 @@ UidPair ReadUids(const json::Value& object) {
 Result<json::Document> ReadRecord(const std::string& path, std::string* user) {
   auto text = ReadSmallFile(path);
   if (!text) return text.error();
+  // What a power cut leaves of a file that was never synced: the sandbox's create was not answered long ago.
+  if (text->empty()) return Error{CSB_E_NOT_FOUND, path + ": empty", "", false};
   auto doc = json::ParseObject(*text);
   if (!doc) return Error{CSB_E_INTERNAL, path + ": " + doc.error().message, "remove the file", false};
   *user = std::string(json::GetString(*doc, "user").value_or(""));
@@ -74,7 +76,7 @@ Status WriteUserRecord(const std::string& path, const UserRecord& record) {
   json::Member(w, "created_at", record.created_at);
   json::Member(w, "image", record.image);
   w.EndObject();
-  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()}, 0600, true);
+  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()}, 0600);
 }
 
 Result<LiveRecord> ReadLiveRecord(const std::string& path) {
@@ -112,8 +114,11 @@ Status WriteLiveRecord(const std::string& path, const LiveRecord& record) {
   WriteProcess(w, "init", record.init);
   WriteProcess(w, "pasta", record.pasta);
   w.EndObject();
-  // Not fsynced: after a power cut there is no sandbox that it could speak of.
-  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()}, 0600, false);
+  // Never synced: after a power cut there is no sandbox that it could speak of. The second one of a launch
+  // only adds pids.
+  const std::string_view text(buffer.GetString(), buffer.GetSize());
+  return record.init.pid != 0 && Exists(path) ? OverwriteSmallFile(path, text)
+                                              : ReplaceSmallFile(path, text, 0600);
 }
 
 std::string Rfc3339Now() {

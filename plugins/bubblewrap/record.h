@@ -2,7 +2,7 @@
 //
 // record.h: what is written down about a user's sandbox, so that any host process finds it again.
 //
-//   UserRecord  <data>/<name>/record.json: outlives the sandbox and the machine's boots (fsynced)
+//   UserRecord  <data>/<name>/record.json: outlives the sandbox and the machine's boots (SyncFile)
 //   LiveRecord  <runtime>/<name>/live.json: exists from before the first step of a launch until the
 //               last step of the cleaning up
 //

@@ -101,6 +101,8 @@ void Registry::Ended(const SandboxPtr& sandbox) {
   Forget(sandbox);
   InBackground([sandbox](Registry& registry) {
     const Paths paths = registry.PathsOf(sandbox->live().user);
+    // Already cleaned up, by whoever ended it; a lock taken now would outlive a purge.
+    if (!Exists(paths.live())) return sandbox->Detach();
     auto lock = registry.Lock(paths);
     if (!lock) return registry.host_.LogWarn(lock.error().message);
     // Somebody may have cleaned up and made a new one meanwhile.
@@ -179,15 +181,17 @@ Result<std::shared_ptr<Sandbox>> Registry::Attach(const std::string& user) {
   return sandbox;
 }
 
-Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const Paths& paths, const std::string& user,
-                                                      const Limits& limits) {
+Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const FileLock& lock, const Paths& paths,
+                                                      const std::string& user, const Limits& limits) {
   bool fresh = false;
   const bool had_files = Exists(paths.data);
   auto record = builder_.PrepareData(paths, user, &fresh);
   const auto give_up = [&](const Error& error) {
     CleanLocked(paths);
     // Nothing of a failed first create stays behind.
-    if (!had_files && record && RemoveTree(paths.data)) builder_.ReleaseUids(paths.name, record->uids);
+    if (had_files) return error;
+    if (record && RemoveTree(paths.data)) builder_.ReleaseUids(paths.name, record->uids);
+    lock.Remove();
     return error;
   };
   if (!record) return give_up(record.error());
@@ -197,26 +201,30 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const Paths& paths, const 
   Launched launched;
   auto live = builder_.Launch(paths, *record, limits, &launched);
   Status status = live ? Status() : Status(live.error());
-  // While the agent comes up: what has to outlive a power cut is written now.
   if (status && fresh) status = WriteUserRecord(paths.record(), *record);
   if (status)
     status = BringUp(paths, *sandbox, *live, std::move(launched.init_fd), std::move(launched.monitor_fd),
                      launched.complaints.get());
   if (status) {
-    InBackground([](Registry& registry) { registry.builder_.pool().Refill(); });
+    InBackground([fresh, path = paths.record()](Registry& registry) {
+      // What has to outlive a power cut; nobody waits for the disk.
+      if (fresh)
+        if (Status s = SyncFile(path); !s && Exists(path)) registry.host_.LogWarn(s.error().message);
+      registry.builder_.pool().Refill();
+    });
     return *sandbox;
   }
   (*sandbox)->Detach();
   return give_up(status.error());
 }
 
-Result<std::shared_ptr<Sandbox>> Registry::CreateLocked(const Paths& paths, const std::string& user,
-                                                        const json::Value& payload) {
+Result<std::shared_ptr<Sandbox>> Registry::CreateLocked(const FileLock& lock, const Paths& paths,
+                                                        const std::string& user, const json::Value& payload) {
   Limits limits = options_.limits;
   if (Status s = ApplyRequestedLimits(payload, &limits); !s) return s.error();
   auto attached = AttachLocked(paths);
   if (!attached) return attached.error();
-  if (*attached == nullptr) return MakeLocked(paths, user, limits);
+  if (*attached == nullptr) return MakeLocked(lock, paths, user, limits);
   const Limits& has = (*attached)->live().limits;
   const auto conflict = [&](const char* member, const std::string& value) {
     return Error{CSB_E_CONFLICT, std::string(member) + ": the live sandbox has " + value,
@@ -233,7 +241,7 @@ Result<std::shared_ptr<Sandbox>> Registry::Create(const std::string& user, const
   const Paths paths = PathsOf(user);
   auto lock = Lock(paths);
   if (!lock) return lock.error();
-  return CreateLocked(paths, user, payload);
+  return CreateLocked(*lock, paths, user, payload);
 }
 
 Result<std::shared_ptr<Sandbox>> Registry::Restart(const std::string& user) {
@@ -247,7 +255,7 @@ Result<std::shared_ptr<Sandbox>> Registry::Restart(const std::string& user) {
     return Error{CSB_E_NOT_FOUND, "this user has no sandbox", "create one first", false};
   }
   if (auto stopped = StopLocked(paths); !stopped) return stopped.error();
-  return MakeLocked(paths, user, limits);
+  return MakeLocked(*lock, paths, user, limits);
 }
 
 Result<bool> Registry::StopLocked(const Paths& paths) {
@@ -291,6 +299,7 @@ Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purg
   if (Status s = RemoveTree(paths.data); !s) return s.error();
   // Last: until then the uids still own files.
   if (record) builder_.ReleaseUids(paths.name, record->uids);
+  lock->Remove();
   return out;
 }
 

@@ -103,13 +103,15 @@ TEST(SeccompFilter, KernelDoorsAreShut) {
 
 #if defined(__x86_64__)
 TEST(SeccompFilter, OtherAbisKill) {
-  // getpid as i386 has number 20; x32 sets bit 30 of the number.
-  EXPECT_EQ(Under([] {
-              long result = 0;
-              asm volatile("int $0x80" : "=a"(result) : "a"(20) : "memory");
-              return result;
-            }),
-            1000 + SIGSYS);
+  // getpid as i386 has number 20; x32 sets bit 30 of the number. A kernel without the i386 ABI answers
+  // with SIGSEGV before any filter is asked; a sanitizer must not make an exit code of that.
+  const int end = Under([] {
+    signal(SIGSEGV, SIG_DFL);
+    long result = 0;
+    asm volatile("int $0x80" : "=a"(result) : "a"(20) : "memory");
+    return result;
+  });
+  EXPECT_TRUE(end == 1000 + SIGSYS || end == 1000 + SIGSEGV) << end;
   EXPECT_NE(Under([] { return syscall(0x40000000 | SYS_getpid); }), 0);
 }
 #endif

@@ -61,22 +61,34 @@ Status WriteSmallFile(const std::string& path, std::string_view text) {
   return {};
 }
 
-Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t mode, bool durable) {
+Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t mode) {
   std::string temporary = path + ".XXXXXX";
   UniqueFd fd(mkostemp(temporary.data(), O_CLOEXEC));
   if (!fd) return ErrnoError("mkostemp", temporary);
   Status status = WriteAll(fd.get(), text, temporary);
-  if (status && fchmod(fd.get(), mode) != 0) status = ErrnoError("fchmod", temporary);
-  if (status && durable && fsync(fd.get()) != 0) status = ErrnoError("fsync", temporary);
+  if (status && mode != 0600 && fchmod(fd.get(), mode) != 0) status = ErrnoError("fchmod", temporary);
   if (status && rename(temporary.c_str(), path.c_str()) != 0) status = ErrnoError("rename", path);
-  if (!status) {
-    unlink(temporary.c_str());
-    return status;
-  }
-  if (durable) {
-    UniqueFd folder(open(ParentOf(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder || fsync(folder.get()) != 0) return ErrnoError("fsync", ParentOf(path));
-  }
+  if (!status) unlink(temporary.c_str());
+  return status;
+}
+
+Status OverwriteSmallFile(const std::string& path, std::string_view text) {
+  UniqueFd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return ErrnoError("open", path);
+  ssize_t n;
+  do n = pwrite(fd.get(), text.data(), text.size(), 0);
+  while (n < 0 && errno == EINTR);
+  if (n != static_cast<ssize_t>(text.size())) return ErrnoError("write", path);
+  if (ftruncate(fd.get(), static_cast<off_t>(text.size())) != 0) return ErrnoError("ftruncate", path);
+  return {};
+}
+
+Status SyncFile(const std::string& path) {
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd) return ErrnoError("open", path);
+  if (fsync(fd.get()) != 0) return ErrnoError("fsync", path);
+  UniqueFd folder(open(ParentOf(path).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder || fsync(folder.get()) != 0) return ErrnoError("fsync", ParentOf(path));
   return {};
 }
 

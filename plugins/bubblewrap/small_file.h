@@ -23,8 +23,13 @@ namespace csb::bwrap {
 Result<std::string> ReadSmallFile(const std::string& path);
 // Into an existing file, in one write (kernel interface files).
 Status WriteSmallFile(const std::string& path, std::string_view text);
-// Replaces `path` atomically; `durable`: it outlives a power cut (fsync of file and folder).
-Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t mode, bool durable);
+// Replaces `path` atomically for other processes; SyncFile makes it outlive a power cut.
+Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t mode);
+// Overwrites a file of ours in place with a text that is not shorter, in one write within a page: a
+// process that is killed leaves the old or the new one.
+Status OverwriteSmallFile(const std::string& path, std::string_view text);
+// fsync of the file and its folder.
+Status SyncFile(const std::string& path);
 // Removes what a process that was killed while it replaced or made `path` left beside it (path.XXXXXX).
 // Nobody else may be replacing it meanwhile.
 void RemoveUnfinished(const std::string& path);

@@ -23,23 +23,9 @@ namespace {
 
 constexpr uint64_t kBytesPerInode = 16 << 10;
 
-Status Format(const std::string& path, uint64_t bytes) {
-  const std::string inodes = std::to_string(std::max<uint64_t>(64, bytes / kBytesPerInode));
-  // No journal: what is lost with the machine is a sandbox's, and e2fsck mends the rest.
-  std::vector<std::string> words = {"mkfs.ext4",
-                                    "-q",
-                                    "-F",
-                                    "-b",
-                                    "4096",
-                                    "-m",
-                                    "0",
-                                    "-N",
-                                    inodes,
-                                    "-O",
-                                    "^has_journal,^resize_inode",
-                                    "-E",
-                                    "lazy_itable_init=1,nodiscard",
-                                    path};
+// The exit status of a program of e2fsprogs, its output thrown away.
+Result<int> RunTool(const char* name, std::vector<std::string> words) {
+  words.insert(words.begin(), name);
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -50,22 +36,35 @@ Status Format(const std::string& path, uint64_t bytes) {
   for (int fd = 0; fd < 3; ++fd) posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
   pid_t child = 0;
   int error = ENOENT;
-  for (const char* program : {"/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4", "/usr/bin/mkfs.ext4"}) {
-    error = posix_spawn(&child, program, &actions, nullptr, argv.data(), environment);
+  for (const char* folder : {"/usr/sbin/", "/sbin/", "/usr/bin/"}) {
+    error = posix_spawn(&child, (folder + std::string(name)).c_str(), &actions, nullptr, argv.data(),
+                        environment);
     if (error == 0) break;
   }
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) {
-    Error out = ErrnoError("start", "mkfs.ext4", error);
+    Error out = ErrnoError("start", name, error);
     out.hint = "install e2fsprogs";
     return out;
   }
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
-  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+Status Format(const std::string& path, uint64_t bytes) {
+  const std::string inodes = std::to_string(std::max<uint64_t>(64, bytes / kBytesPerInode));
+  // No journal: what is lost with the machine is a sandbox's, and e2fsck mends the rest.
+  auto made =
+      RunTool("mkfs.ext4", {"-q", "-F", "-b", "4096", "-m", "0", "-N", inodes, "-O",
+                            "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard", path});
+  if (!made) return made.error();
+  if (*made != 0)
     return Error{CSB_E_IO, "mkfs.ext4 failed on " + path, "run it by hand to see why; the disk may be full",
                  false};
+  // Saves every create the removal. Where debugfs is missing or fails, each first mount does it.
+  [[maybe_unused]] const auto removed = RunTool("debugfs", {"-w", "-R", "rmdir lost+found", path});
   return {};
 }
 
@@ -99,7 +98,7 @@ std::string ImagesPossible() {
 }
 
 std::string ImageTemplates::PathOf(uint64_t bytes) const {
-  return folder_ + "/ext4-1-" + std::to_string(bytes);
+  return folder_ + "/ext4-2-" + std::to_string(bytes);
 }
 
 Status ImageTemplates::Prepare(uint64_t bytes) const {
