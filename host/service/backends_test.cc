@@ -113,6 +113,23 @@ TEST_F(BackendsTest, RecordsKeepWhatNoEngineCan) {
   EXPECT_EQ(json::GetInt(Json(Ask(*service, CSB_OP_STATUS, "alice")->Wait().result), "execution_count"), 2);
 }
 
+TEST_F(BackendsTest, AnOldRecordIsNotReadWhileTheNewOneIsWritten) {
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  ASSERT_TRUE(Eventually([&] { return Record("alice") && Record("alice")->execution_count == 1; }));
+  // A disk that takes its time: the writer waits until somebody reads.
+  const std::string pipe =
+      options.state_dir + "/users/" + EngineName("alice") + ".json." + std::to_string(getpid()) + ".tmp";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(Ask(*service, CSB_OP_DESTROY, "alice")->Wait().code, CSB_OK);
+  for (int i = 0; i < 20; ++i) {
+    const auto info = Json(Ask(*service, CSB_OP_STATUS, "alice")->Wait().result);
+    EXPECT_EQ(json::GetInt(info, "execution_count").value_or(0), 0);
+    std::this_thread::sleep_for(5ms);
+  }
+  std::ifstream(pipe).get();
+}
+
 TEST_F(BackendsTest, ADamagedRecordIsMovedAsideAndTheEngineIsBelieved) {
   Make();
   Write("alice", "docker");

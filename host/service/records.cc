@@ -55,11 +55,13 @@ void Service::Core::WriteRecords() {
       {
         std::lock_guard lock(user->mutex);
         user->dirty = false;
+        user->saving = true;
         record = {user->id, user->pin, user->created_ms, user->last_used_ms, user->execution_count};
       }
       const Status s = record.backend.empty() ? records.Remove(record.user) : records.Save(record);
       {
         std::lock_guard lock(user->mutex);
+        user->saving = false;
         user->kept = s.ok();
       }
       if (!s) Log(CSB_LOG_WARN, "the record of user " + user->name + " was not kept: " + s.error().message);
