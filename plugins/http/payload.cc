@@ -22,8 +22,11 @@ bool HasType(const Field& field, std::string_view type) {
 
 Status WriteQueryField(json::Writer& w, const Field& field, std::string_view text) {
   if (HasType(field, "boolean")) {
-    if (text == "true" || text == "1") return json::Member(w, field.name, true), Status();
-    if (text == "false" || text == "0") return json::Member(w, field.name, false), Status();
+    // Python's `True` too: clients print a query's values as their language does.
+    std::string word(text);
+    for (char& c : word) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+    if (word == "true" || word == "1") return json::Member(w, field.name, true), Status();
+    if (word == "false" || word == "0") return json::Member(w, field.name, false), Status();
     return Invalid(field.name, "must be true or false");
   }
   if (HasType(field, "integer")) {
@@ -35,6 +38,39 @@ Status WriteQueryField(json::Writer& w, const Field& field, std::string_view tex
   }
   if (!utf8::Valid(text)) return Invalid(field.name, "is not valid UTF-8");
   return json::Member(w, field.name, text), Status();
+}
+
+// JSON has no NaN, Infinity or 1e999, but clients write them: the field whose value is one, or null.
+const Field* NotFinite(const Route& route, std::string_view body) {
+  rapidjson::Document doc;
+  doc.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(body.data(), body.size());
+  if (!doc.HasParseError()) return nullptr;
+  std::string_view before = body.substr(0, doc.GetErrorOffset()), at = body.substr(before.size());
+  if (doc.GetParseError() != rapidjson::kParseErrorNumberTooBig && at.substr(0, 3) != "NaN" &&
+      at.substr(0, 3) != "Inf")
+    return nullptr;
+  const auto ends_with = [&](std::string_view end) {
+    before = before.substr(0, before.find_last_not_of(" \t\r\n") + 1);
+    if (before.size() < end.size() || before.substr(before.size() - end.size()) != end) return false;
+    before.remove_suffix(end.size());
+    return true;
+  };
+  ends_with("-");
+  if (!ends_with(":")) return nullptr;
+  for (const Field& field : route.fields)
+    if (field.in == In::kBody && ends_with('"' + std::string(field.name) + '"')) return &field;
+  return nullptr;
+}
+
+// The member, or null; an error where it stands in the object twice, since readers take either.
+Result<const json::Value*> Member(const json::Value& object, std::string_view name) {
+  const json::Value* found = nullptr;
+  for (const auto& member : object.GetObject()) {
+    if (std::string_view(member.name.GetString(), member.name.GetStringLength()) != name) continue;
+    if (found != nullptr) return Invalid(name, "is given twice");
+    found = &member.value;
+  }
+  return found == nullptr || found->IsNull() ? nullptr : found;
 }
 
 Result<std::string> Content(const json::Value& body) {
@@ -82,7 +118,11 @@ Status WriteOutputBound(json::Writer& w, const json::Value* asked, uint64_t most
 Result<Payload> BuildPayload(const Route& route, const Target& target, std::string_view body,
                              const PayloadOptions& options) {
   auto doc = json::ParseObject(body);
-  if (!doc) return Error{CSB_E_BAD_REQUEST, "request body: " + doc.error().message, "", false};
+  if (!doc) {
+    if (!json::DeeperThan(body, json::kMaxDepth))
+      if (const Field* field = NotFinite(route, body)) return Invalid(field->name, "must be a finite number");
+    return Error{CSB_E_BAD_REQUEST, "request body: " + doc.error().message, "", false};
+  }
   Payload payload;
   json::Buffer buffer;
   json::Writer w(buffer);
@@ -97,7 +137,9 @@ Result<Payload> BuildPayload(const Route& route, const Target& target, std::stri
       }
       continue;
     }
-    const json::Value* value = json::Find(*doc, name);
+    const auto member = Member(*doc, name);
+    if (!member) return member.error();
+    const json::Value* const value = *member;
     if (name == "output" && options.max_output > 0) {
       if (auto status = WriteOutputBound(w, value, options.max_output, payload.bound); !status)
         return std::move(status).error();

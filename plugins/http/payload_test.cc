@@ -26,6 +26,8 @@ TEST(Payload, TakesTheMembersOfTheTableAsTheyCame) {
 TEST(Payload, TypesWhatAQuerySays) {
   EXPECT_EQ(Build("DELETE", "/sandbox/u?purge=true", "")->json, R"({"purge":true})");
   EXPECT_EQ(Build("DELETE", "/sandbox/u?purge=0", "")->json, R"({"purge":false})");
+  EXPECT_EQ(Build("DELETE", "/sandbox/u?purge=True", "")->json, R"({"purge":true})") << "as Python prints it";
+  EXPECT_EQ(Build("DELETE", "/sandbox/u?purge=FALSE", "")->json, R"({"purge":false})");
   EXPECT_EQ(Build("GET", "/sandbox/u/files?path=a%22b&limit=5", "")->json, R"({"path":"a\"b","limit":5})");
   for (const char* bad :
        {"/sandbox/u?purge=maybe", "/sandbox/u?purge", "/sandbox/u?purge=true&purge=false"}) {
@@ -44,6 +46,29 @@ TEST(Payload, RefusesWhatIsNoJsonObject) {
   const std::string deep = "{\"command\":" + std::string(100000, '[') + std::string(100000, ']') + "}";
   EXPECT_EQ(Build("POST", "/sandbox/u/shell", deep).error().code, CSB_E_BAD_REQUEST);
   EXPECT_EQ(Build("POST", "/sandbox/u/stop", "")->json, "{}");
+}
+
+TEST(Payload, NamesTheFieldThatIsNoFiniteNumber) {
+  for (const char* value : {"NaN", "Infinity", "-Infinity", "-Inf", "1e999", " -1e999"}) {
+    const std::string body = R"({"command":"x","timeout":)" + std::string(value) + "}";
+    const auto payload = Build("POST", "/sandbox/u/shell", body);
+    ASSERT_FALSE(payload) << body;
+    EXPECT_EQ(payload.error().code, CSB_E_INVALID) << body;
+    EXPECT_EQ(payload.error().message, "timeout: must be a finite number") << body;
+  }
+  for (const char* bad :
+       {R"({"timeout":x})", R"({"other":NaN})", "NaN", R"({"timeout":-})", R"(["timeout":NaN)"})
+    EXPECT_EQ(Build("POST", "/sandbox/u/shell", bad).error().code, CSB_E_BAD_REQUEST) << bad;
+}
+
+TEST(Payload, RefusesAMemberThatIsThereTwice) {
+  for (const char* bad : {R"({"command":"a","command":"b"})", R"({"command":null,"command":"b"})",
+                          R"({"stdin":"","stdin":""})"}) {
+    const auto payload = Build("POST", "/sandbox/u/shell", bad);
+    ASSERT_FALSE(payload) << bad;
+    EXPECT_EQ(payload.error().code, CSB_E_INVALID) << bad;
+  }
+  EXPECT_TRUE(Build("POST", "/sandbox/u/shell", R"({"command":"a","unknown":1,"unknown":2})"));
 }
 
 TEST(Payload, StdinIsInput) {
