@@ -12,7 +12,7 @@ namespace {
 
 // What may be under way between the sandbox and the client: all that a download holds in memory.
 constexpr uint64_t kCredit = 1 << 20;
-constexpr uint64_t kMaxOffset = INT64_MAX;
+constexpr uint64_t kMaxOffset = (1ull << 53) - 1;  // the largest that the service takes
 
 std::string Header(std::string_view name, std::string_view value) {
   return std::string(name) + ": " + std::string(value) + "\r\n";
@@ -47,7 +47,8 @@ class FileBytes final : public ServiceExchange {
     auto payload = BuildPayload(*in_.route, in_.target, "", {});
     if (!payload) return Fail(payload.error());
     // If-Range asks for a strong validator, which there is none of: the whole file is always right.
-    if (in_.if_range.empty()) range_ = ParseRange(in_.range);
+    // Of the methods only GET has ranges (RFC 9110 section 14.2).
+    if (in_.if_range.empty() && !in_.head) range_ = ParseRange(in_.range);
     auto doc = json::ParseObject(payload->json);
     auto& allocator = doc->GetAllocator();
     doc->AddMember("timeout", app_.raw_timeout, allocator);
@@ -56,6 +57,7 @@ class FileBytes final : public ServiceExchange {
                      allocator);
     } else if (range_) {
       doc->AddMember("offset", static_cast<int64_t>(std::min(range_->first, kMaxOffset)), allocator);
+      // Beyond that every length means the rest.
       if (range_->last < kMaxOffset) doc->AddMember("length", range_->last - range_->first + 1, allocator);
     }
     Submit(json::ToString(*doc), false, in_.head ? 0 : kCredit);

@@ -31,7 +31,7 @@ TEST(Frontend, RunsAShellCommand) {
   EXPECT_EQ(
       answer.body,
       R"({"success":true,"output":"hi\n","error":null,"exit_code":0,"execution_time":0.01,"timed_out":false,)"
-      R"("oom_killed":false,"truncated":false,"stdout_bytes":3,"stderr_bytes":0})");
+      R"("oom_killed":false,"truncated":false,"stdout_bytes":3,"stderr_bytes":0,"cause":"exit"})");
   const Request request = server.service.requests().at(0);
   EXPECT_EQ(request.op, CSB_OP_SHELL);
   EXPECT_EQ(request.user, "alice");

@@ -38,6 +38,7 @@ class BufferedRun final : public JsonExchange {
     json::Writer w(buffer);
     w.StartObject();
     WriteExecution(w, *run);
+    json::Member(w, "cause", std::string_view(run->cause));
     w.EndObject();
     out_.Respond({.body = std::string(buffer.GetString(), buffer.GetSize())});
   }

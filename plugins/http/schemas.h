@@ -21,7 +21,9 @@ inline constexpr char kSchemas[] = R"json({
   "oom_killed": {"type": "boolean"},
   "truncated": {"type": "boolean", "description": "Output was dropped between head and tail."},
   "stdout_bytes": {"type": "integer", "description": "Bytes written, dropped ones included."},
-  "stderr_bytes": {"type": "integer"}}},
+  "stderr_bytes": {"type": "integer"},
+  "cause": {"enum": ["exit", "signal", "deadline", "oom", "cancelled"],
+    "description": "How a program ended; `cancelled` by a stop of the sandbox or of the service."}}},
 "ExecutionEvent": {"type": "object", "required": ["event"], "properties": {
   "event": {"enum": ["stdout", "stderr", "dropped", "progress", "exit", "error"]},
   "data": {"type": "string", "description": "stdout, stderr: the next piece of text."},

@@ -53,7 +53,10 @@ class StreamedRun final : public JsonExchange {
     if (!run) return Fail(run.error());
     Flush(CSB_STREAM_STDOUT);
     Flush(CSB_STREAM_STDERR);
-    Send("exit", [&](json::Writer& w) { WriteExecution(w, *run); });
+    Send("exit", [&](json::Writer& w) {
+      WriteExecution(w, *run);
+      json::Member(w, "cause", std::string_view(run->cause));
+    });
     out_.End();
   }
 

@@ -60,6 +60,7 @@ TEST(Stream, SendsEventsAsTheyHappen) {
   operation->sink.Done(kRan);
   const std::string end = client.ReadUntil("0\r\n\r\n");
   EXPECT_THAT(end, HasSubstr(R"({"event":"exit","success":true,"output":"","error":null,"exit_code":0)"));
+  EXPECT_THAT(end, HasSubstr(R"("cause":"exit"})"));
   EXPECT_EQ(client.Get("/nothing").status, 404) << "the connection goes on";
   EXPECT_THAT(server.service.requests()[0].payload, Not(HasSubstr("output"))) << "streams are not bounded";
 }
@@ -206,6 +207,9 @@ TEST(FileRead, RawBytesHaveRanges) {
   }
   EXPECT_EQ(client.Get("/sandbox/a/file?path=f", kBytes + ("If-None-Match: " + tag + "\r\n")).status, 304);
   answer = client.Call("HEAD", "/sandbox/a/file?path=f", kBytes);
+  EXPECT_EQ(answer.fields.at("content-length"), "10");
+  answer = client.Call("HEAD", "/sandbox/a/file?path=f", kBytes + std::string("Range: bytes=2-4\r\n"));
+  EXPECT_EQ(answer.status, 200) << "Range is for GET";
   EXPECT_EQ(answer.fields.at("content-length"), "10");
   EXPECT_EQ(get("").status, 200) << "the connection goes on";
   server.service.On(CSB_OP_FILE_READ, File(""));
