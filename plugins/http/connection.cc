@@ -30,8 +30,9 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kFirstBuffer = 4 << 10;
 constexpr size_t kBodyBuffer = 128 << 10;
 constexpr uint64_t kSkippedBody = 64 << 10;
-constexpr auto kLingerTime = std::chrono::seconds(2);
-constexpr size_t kLingerBytes = 1 << 20;
+// A client that sends a large body without looking at the answer sees it only when all was taken.
+constexpr auto kLingerTime = std::chrono::seconds(30);
+constexpr auto kLingerSilence = std::chrono::seconds(2);
 constexpr size_t kMaxBuffersPerWrite = 16;
 
 Clock::duration Seconds(double s) {
@@ -47,7 +48,9 @@ class HttpConnection final : public Connection, private TransportEvents, private
         slot_(std::move(parts.slot)),
         peer_(std::move(parts.peer)),
         on_closed_(std::move(parts.on_closed)),
-        parser_({app_.settings.max_header, app_.settings.max_header_fields, app_.settings.max_header / 2}),
+        // A path of 4096 bytes, each percent-encoded, fits into the default.
+        parser_({app_.settings.max_header, app_.settings.max_header_fields,
+                 app_.settings.max_header - app_.settings.max_header / 8}),
         input_(kFirstBuffer),
         body_pace_(app_.settings.body_timeout, app_.settings.min_rate),
         write_pace_(app_.settings.write_timeout, app_.settings.min_rate),
@@ -61,6 +64,7 @@ class HttpConnection final : public Connection, private TransportEvents, private
 
   void Drain() override {
     draining_ = true;
+    linger_end_ = std::min(linger_end_, Clock::now() + kLingerSilence);
     if (exchange_ == nullptr && output_.empty() && stage_ != Stage::kLinger) Close();
   }
 
@@ -103,8 +107,8 @@ class HttpConnection final : public Connection, private TransportEvents, private
     if (stage_ == Stage::kClosed) return;
     if (ec) return OnReadError();
     if (stage_ == Stage::kLinger) {
-      lingered_ += bytes;
-      return lingered_ > kLingerBytes ? Close() : Read();
+      head_deadline_ = std::min(Clock::now() + kLingerSilence, linger_end_);
+      return Read();
     }
     // The first byte of a request starts its clock; before it the connection is idle.
     if (stage_ == Stage::kHead && input_.empty() && requests_ > 0)
@@ -234,7 +238,8 @@ class HttpConnection final : public Connection, private TransportEvents, private
   void Read() {
     if (reading_) return;
     if (stage_ == Stage::kLinger) input_.Clear();
-    const size_t most = stage_ == Stage::kBody ? kBodyBuffer : app_.settings.max_header + 4;
+    const size_t most =
+        stage_ == Stage::kBody || stage_ == Stage::kLinger ? kBodyBuffer : app_.settings.max_header + 4;
     const auto [to, size] = input_.Room(most);
     if (size == 0) return;
     reading_ = true;
@@ -388,7 +393,8 @@ class HttpConnection final : public Connection, private TransportEvents, private
     stage_ = Stage::kLinger;
     callback_.reset();
     body_pace_.Stop();
-    head_deadline_ = Clock::now() + kLingerTime;
+    linger_end_ = Clock::now() + (draining_ ? kLingerSilence : kLingerTime);
+    head_deadline_ = Clock::now() + kLingerSilence;
     transport_->Shutdown(Self());
     ArmTimer();
   }
@@ -472,7 +478,6 @@ class HttpConnection final : public Connection, private TransportEvents, private
   InputBuffer input_;
   bool reading_ = false;
   bool draining_ = false;
-  size_t lingered_ = 0;
 
   // Of the request under way.
   std::unique_ptr<Exchange> exchange_;
@@ -492,6 +497,7 @@ class HttpConnection final : public Connection, private TransportEvents, private
   bool writing_ = false;
 
   Clock::time_point head_deadline_;
+  Clock::time_point linger_end_ = Clock::time_point::max();
   Pace body_pace_, write_pace_;
   std::optional<Clock::time_point> callback_;
   asio::steady_timer timer_;

@@ -169,7 +169,7 @@ class RequestParser::Impl {
       } else if ((c < 0x20 && c != '\t') || c == 0x7F) {
         return Bad(c == '\n' ? "a LF without its CR" : "a control character");
       } else {
-        if (lines_ == 0 && i > limits_.target_bytes + 32) return Bad("a request target that is too long");
+        if (lines_ == 0 && i > limits_.target_bytes + 32) return TargetTooLong();
         ++i;
       }
     }
@@ -181,6 +181,10 @@ class RequestParser::Impl {
   }
   size_t TooLarge() {
     Fail(431, "the request header is larger than " + std::to_string(limits_.header_bytes) + " bytes");
+    return 0;
+  }
+  size_t TargetTooLong() {
+    Fail(414, "the request target is longer than " + std::to_string(limits_.target_bytes) + " bytes");
     return 0;
   }
   size_t Bad(const char* what) {
@@ -261,7 +265,7 @@ class RequestParser::Impl {
     head_.has_body = !beast_->is_done();
     if (const auto length = beast_->content_length()) head_.content_length = *length;
     if (head_.target.size() > limits_.target_bytes)
-      Bad("a request target that is too long");
+      TargetTooLong();
     else if (head_.chunked && !head_.http11)
       Bad("Transfer-Encoding in HTTP/1.0");
     else if (head_.http11 && (seen_ & kHost) == 0)

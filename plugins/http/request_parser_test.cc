@@ -164,8 +164,8 @@ TEST(RequestParser, BoundsTheHead) {
   EXPECT_EQ(StatusOf(Get(kHost + fields)), 200);
   EXPECT_EQ(StatusOf(Get(kHost + fields + "A: b\r\n")), 431);
   EXPECT_EQ(StatusOf(Get(kHost + ("A: " + std::string(16 << 10, 'b')))), 431);
-  EXPECT_EQ(StatusOf("GET /" + std::string(9000, 'a') + " HTTP/1.1\r\nHost: h\r\n\r\n"), 400);
-  EXPECT_EQ(StatusOf("GET /" + std::string(9000, 'a')), 400) << "refused before the line ends";
+  EXPECT_EQ(StatusOf("GET /" + std::string(9000, 'a') + " HTTP/1.1\r\nHost: h\r\n\r\n"), 414);
+  EXPECT_EQ(StatusOf("GET /" + std::string(9000, 'a')), 414) << "refused before the line ends";
 }
 
 TEST(RequestParser, BoundsTheBodyAsItComes) {

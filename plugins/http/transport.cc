@@ -5,6 +5,8 @@
 
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
+#include <functional>
+#include <utility>
 
 namespace csb::http {
 namespace {
@@ -52,19 +54,25 @@ class Tls final : public Transport {
                             [events = std::move(events)](error_code ec) { events->OnHandshake(!ec); });
   }
   void Read(char* to, size_t size, Events events) override {
+    // After the shutdown what comes is read over, as it is: it belongs to a session that has ended.
+    if (ended_)
+      return stream_.next_layer().async_read_some(
+          asio::buffer(to, size),
+          [events = std::move(events)](error_code ec, size_t n) { events->OnRead(ec, n); });
     reading_ = true;
     stream_.async_read_some(asio::buffer(to, size),
-                            [this, events = std::move(events)](error_code ec, size_t n) {
+                            [this, to, size, events = std::move(events)](error_code ec, size_t n) {
                               reading_ = false;
-                              if (closing_ != nullptr) return StartShutdown();
-                              events->OnRead(ec, n);
+                              if (closing_ == nullptr) return events->OnRead(ec, n);
+                              cut_off_ = [this, to, size, events] { Read(to, size, events); };
+                              StartShutdown();
                             });
   }
   void Write(Buffers buffers, Events events) override {
     stream_.async_write_some(
         buffers, [events = std::move(events)](error_code ec, size_t n) { events->OnWritten(ec, n); });
   }
-  // A read and a shutdown cannot share the stream: the read is cancelled first.
+  // A read and a shutdown cannot share the stream: the read is cancelled first, and goes on afterwards.
   void Shutdown(Events events) override {
     closing_ = std::move(events);
     if (!reading_) return StartShutdown();
@@ -75,14 +83,20 @@ class Tls final : public Transport {
 
  private:
   void StartShutdown() {
-    stream_.async_shutdown([events = std::move(closing_)](error_code) { events->OnShutdown(); });
+    stream_.async_shutdown([this, events = std::move(closing_)](error_code) {
+      ended_ = true;
+      if (cut_off_) std::exchange(cut_off_, nullptr)();
+      events->OnShutdown();
+    });
     closing_ = nullptr;
   }
 
   std::shared_ptr<asio::ssl::context> context_;
   asio::ssl::stream<asio::ip::tcp::socket> stream_;
   bool reading_ = false;
+  bool ended_ = false;
   Events closing_;
+  std::function<void()> cut_off_;  // begins the cancelled read anew
 };
 
 int SelectProtocol(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* offered,

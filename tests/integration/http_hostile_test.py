@@ -92,7 +92,7 @@ class Hostile(unittest.TestCase):
                 ("a target with a space", b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
                 ("a target with NUL", b"GET /a\0 HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
                 ("a bad escape", b"GET /sandbox/%zz/status HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
-                ("a long target", b"GET /" + b"a" * 10000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 400),
+                ("a long target", b"GET /" + b"a" * 15000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n", 414),
                 ("HTTP/0.9", b"GET /health\r\n\r\n", 400),
                 ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
                 ("TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 500, 400),
@@ -111,6 +111,14 @@ class Hostile(unittest.TestCase):
                      b"2;" + b"x" * 10000, b"0\r\n" + b"x" * 10000, b"2;\0\r\n"):
             with self.subTest(body[:20]):
                 self.assertEqual(self.answered(head + body), 400)
+
+    def test_a_refused_body_may_be_sent_to_its_end(self):
+        # At once, and in chunks.
+        for body in (b"x" * (40 << 20), iter([b"x" * (1 << 20)] * 40)):
+            with self.subTest(type(body)):
+                status, _, answer = self.service.request("POST", "/sandbox/a/shell", body)
+                self.assertEqual((status, json.loads(answer)["error"]),
+                                 (413, "the request body is larger than 33554432 bytes"))
 
     def test_nothing_is_smuggled_behind_a_refused_request(self):
         inner = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"

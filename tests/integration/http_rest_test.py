@@ -78,6 +78,13 @@ class Rest(unittest.TestCase):
                 status, answer = self.service.call("POST", "wrong", "/" + path, body)
                 self.assertEqual(status, 422, answer)
                 self.assertIn(field, answer["error"])
+        for number in ("NaN", "Infinity", "-Infinity", "1e999"):
+            status, _, answer = self.raw("POST", "wrong", "execute", f'{{"code": "1", "timeout": {number}}}')
+            self.assertEqual((status, json.loads(answer)["error"]), (422, "timeout: must be a finite number"), number)
+        for path in ("a" * 5000, "a" * 13000, "%C3%A4" * 2049):
+            status, _, answer = self.raw("GET", "wrong", "file?path=" + path)
+            self.assertEqual((status, json.loads(answer)["error"]), (422, "path: is longer than 4096 bytes"))
+        self.assertEqual(self.raw("GET", "wrong", "file?path=" + "%C3%A4" * 100)[0], 404)
         self.assertEqual(self.service.call("POST", "wrong", "/shell", {"command": "true", "unknown": 1})[0], 200)
 
     def test_output_is_bounded_by_head_and_tail(self):
@@ -123,12 +130,14 @@ class Rest(unittest.TestCase):
         self.assertEqual((status, body == data), (200, True))
         self.assertEqual(fields["Content-Type"], "application/octet-stream")
         for spec, expected in (("0-9", data[:10]), ("2999990-", data[-10:]), ("-10", data[-10:]), ("5-5", data[5:6]),
-                               ("1000000-1999999", data[1000000:2000000]), ("0-99999999", data)):
+                               ("1000000-1999999", data[1000000:2000000]), ("0-99999999", data),
+                               ("1-9223372036854775807", data[1:]), ("-99999999999999999999", data)):
             status, fields, body = self.raw("GET", user, "file?path=blob", headers={**octets, "Range": "bytes=" + spec})
             self.assertEqual((status, body == expected), (206, True), spec)
             self.assertTrue(fields["Content-Range"].endswith("/3000000"))
-        status, fields, _ = self.raw("GET", user, "file?path=blob", headers={**octets, "Range": "bytes=3000000-"})
-        self.assertEqual((status, fields["Content-Range"]), (416, "bytes */3000000"))
+        for spec in ("3000000-", "9007199254740992-", "99999999999999999999-", "-0"):
+            status, fields, _ = self.raw("GET", user, "file?path=blob", headers={**octets, "Range": "bytes=" + spec})
+            self.assertEqual((status, fields.get("Content-Range")), (416, "bytes */3000000"), spec)
         status, fields, body = self.raw("HEAD", user, "file?path=blob", headers=octets)
         self.assertEqual((status, fields["Content-Length"], body), (200, "3000000", b""))
         status, _, body = self.raw("POST", user, "file?path=empty", b"", headers)
@@ -220,6 +229,7 @@ class Rest(unittest.TestCase):
         status, answer = self.service.call("DELETE", user, "")
         self.assertEqual((status, answer["status"]), (200, "not_found"))
         self.assertEqual(self.service.call("DELETE", user, "?purge=maybe")[0], 422)
+        self.assertEqual(self.service.call("DELETE", user, "?purge=True")[1]["status"], "not_found")
 
     def test_other_limits_of_a_live_sandbox_are_a_conflict(self):
         user = "limits"
@@ -382,6 +392,8 @@ class Tls(unittest.TestCase):
             self.assertIn(service.version, ("TLSv1.2", "TLSv1.3"))
             answer = service.request("GET", "/openapi.json")
             self.assertEqual(len(answer[2]), int(answer[1]["Content-Length"]))
+            # A client that sends all before it reads is told why, over TLS as well.
+            self.assertEqual(service.request("POST", "/sandbox/a/shell", b"x" * (40 << 20))[0], 413)
             self.make("second")
             service.process.send_signal(1)
             deadline = time.monotonic() + 10
