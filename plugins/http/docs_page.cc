@@ -44,6 +44,7 @@ const prose = text => {
   return e;
 };
 const resolve = s => s && s.$ref ? api.components.schemas[s.$ref.split("/").pop()] : s || {};
+const members = s => Object.assign({}, ...(resolve(s).allOf || []).map(members), resolve(s).properties);
 const typeOf = s => [].concat(s.type || (s.enum ? "one of" : "any")).join(" or ") +
   (s.enum ? ": " + s.enum.join(", ") : "") + (s.default !== undefined ? " = " + JSON.stringify(s.default) : "");
 const row = (...cells) => make("tr", {}, ...cells.map(c => make("td", {}, c)));
@@ -139,10 +140,10 @@ for (const [path, methods] of Object.entries(api.paths)) {
       for (const [status, a] of Object.entries(op.responses)) answers.append(row(status, prose(a.description)));
       box.append(answers);
       const schema = ((op.responses["200"].content || {})["application/json"] || {}).schema;
-      const members = resolve(schema).properties;
-      if (members) {
+      const fields = Object.entries(members(schema));
+      if (fields.length) {
         const table = make("table", {}, make("caption", {className: "say", textContent: schema.$ref.split("/").pop()}));
-        for (const [field, s] of Object.entries(members))
+        for (const [field, s] of fields)
           table.append(row(make("code", {textContent: field}), typeOf(s), prose(s.description)));
         box.append(table);
       }

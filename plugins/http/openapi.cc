@@ -164,8 +164,15 @@ void Operation(Writer& w, const Route& route) {
     w.EndObject();
     ErrorAnswer(w, "416", "Range names nothing of the file");
   }
-  if (route.access == Access::kOpen) ErrorAnswer(w, "503", "Unhealthy");
+  ErrorAnswer(w, "400", "Not well-formed: the request, or its JSON");
+  if (route.access == Access::kOpen) {
+    Open(w, "503");
+    json::Member(w, "description", "Unhealthy");
+    Answered(w, route);
+    w.EndObject();
+  }
   if (route.access != Access::kOpen) ErrorAnswer(w, "401", "No or wrong key");
+  if (route.access == Access::kOperator) ErrorAnswer(w, "403", "The key is bound to users");
   if (route.op != 0 && route.access == Access::kKey && std::string_view(route.tag) != "service") {
     ErrorAnswer(w, "403", "The key may not act for this user");
     ErrorAnswer(w, "404", "No such file or sandbox");
@@ -204,6 +211,10 @@ std::string OpenApiDocument() {
   json::Member(w, "identifier", "Apache-2.0");
   w.EndObject();
   w.EndObject();
+  json::Key(w, "servers");
+  w.StartArray();
+  Raw(w, R"({"url":"/","description":"Where this document came from"})");
+  w.EndArray();
   Open(w, "paths");
   const auto routes = Routes();
   for (size_t i = 0; i < routes.size(); ++i) {

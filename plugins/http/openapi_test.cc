@@ -57,5 +57,17 @@ TEST_F(OpenApi, RequiredFieldsAreMarked) {
   EXPECT_EQ(doc_["paths"]["/health"]["get"]["security"].Size(), 0u);
 }
 
+TEST_F(OpenApi, AGeneratedClientKnowsWhereToAskAndWhatMayCome) {
+  EXPECT_STREQ(doc_["servers"][0]["url"].GetString(), "/");
+  for (const auto& path : doc_["paths"].GetObject())
+    for (const auto& method : path.value.GetObject())
+      EXPECT_TRUE(method.value["responses"].HasMember("400")) << path.name.GetString();
+  // Who asks for the health reads the same members whatever it is.
+  EXPECT_STREQ(
+      doc_["paths"]["/health"]["get"]["responses"]["503"]["content"]["application/json"]["schema"]["$ref"]
+          .GetString(),
+      "#/components/schemas/Health");
+}
+
 }  // namespace
 }  // namespace csb::http
