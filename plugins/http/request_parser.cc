@@ -131,8 +131,11 @@ class RequestParser::Impl {
     void on_header_impl(error_code&) override {}
     void on_body_init_impl(const boost::optional<std::uint64_t>&, error_code&) override {}
     size_t on_body_impl(BView bytes, error_code& ec) override { return owner_.OnBody(View(bytes), ec); }
-    void on_chunk_header_impl(std::uint64_t, BView extensions, error_code& ec) override {
-      if (extensions.size() > kMaxChunkExtension) ec = bhttp::error::bad_chunk_extension;
+    void on_chunk_header_impl(std::uint64_t size, BView extensions, error_code& ec) override {
+      if (extensions.size() > kMaxChunkExtension)
+        ec = bhttp::error::bad_chunk_extension;
+      else if (size > owner_.body_limit_ - owner_.body_bytes_)
+        owner_.BodyTooLarge(ec);  // before the first byte of it is waited for
     }
     size_t on_chunk_body_impl(std::uint64_t, BView bytes, error_code& ec) override {
       return owner_.OnBody(View(bytes), ec);
@@ -275,12 +278,13 @@ class RequestParser::Impl {
     return status_ == 0;
   }
 
+  size_t BodyTooLarge(error_code& ec) {
+    Fail(413, "the request body is larger than " + std::to_string(body_limit_) + " bytes");
+    ec = bhttp::error::body_limit;
+    return 0;
+  }
   size_t OnBody(std::string_view bytes, error_code& ec) {
-    if (bytes.size() > body_limit_ - body_bytes_) {
-      Fail(413, "the request body is larger than " + std::to_string(body_limit_) + " bytes");
-      ec = bhttp::error::body_limit;
-      return 0;
-    }
+    if (bytes.size() > body_limit_ - body_bytes_) return BodyTooLarge(ec);
     const size_t taken = sink_->TakeBody(bytes);
     body_bytes_ += taken;
     if (taken < bytes.size()) ec = bhttp::error::need_buffer;

@@ -176,6 +176,13 @@ TEST(RequestParser, BoundsTheBodyAsItComes) {
   Collect sink;
   EXPECT_EQ(parser.ParseBody("b\r\nabcdefghijk\r\n0\r\n\r\n", sink).status, 413);
   EXPECT_EQ(sink.body, "");
+  // The size alone tells.
+  for (const char* size : {"b\r\n", "7fffffffffffffff\r\n", "ffffffffffffffff\r\n", "5\r\nabcde\r\n6\r\n"}) {
+    parser.Reset();
+    ASSERT_EQ(parser.ParseHead(head).consumed, head.size());
+    parser.LimitBody(10);
+    EXPECT_EQ(parser.ParseBody(size, sink).status, 413) << size;
+  }
 }
 
 TEST(RequestParser, KnowsWhenTheConnectionStays) {
