@@ -108,6 +108,8 @@ Result<std::string> Path(std::string_view text, std::string_view folder, std::st
   }
   path = path.lexically_normal();
   if (!path.has_filename() && path.has_relative_path()) path = path.parent_path();  // no slash at the end
+  // Written back it would be another path.
+  if (Trim(path.native()) != path.native()) return Bad("ends with a blank");
   return path.string();
 }
 

@@ -92,6 +92,7 @@ TEST(Value, PathsBecomeAbsolute) {
   EXPECT_EQ(Read(type, "~"), "/home/ann");
   EXPECT_EQ(Read(type, "/"), "/");
   EXPECT_EQ(Read(type, ""), "");
+  EXPECT_EQ(Read(type, "/srv/my data /"), "error: ends with a blank");
   EXPECT_TRUE(Read(type, std::string(5000, 'a')).starts_with("error: "));
   EXPECT_TRUE(Read(type, std::string("a\0b", 3)).starts_with("error: "));
 }
