@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <climits>
+#include <cstdlib>
 #include <filesystem>
 
 #include "clara_sandbox/host.h"
@@ -20,7 +21,8 @@
 namespace csb::host {
 namespace {
 
-constexpr size_t kWorkers = 8;  // for plugins that block; threads that idle cost next to nothing
+constexpr size_t kWorkers = 2;
+constexpr size_t kPluginWorkers = 8;  // for plugins that block; threads that idle cost next to nothing
 
 std::string CurrentFolder() {
   std::error_code error;
@@ -128,6 +130,7 @@ const LoadedPlugin* App::FindPlugin(uint32_t kind, std::string_view name) const 
 void App::MakeThreads() {
   if (workers_) return;
   workers_ = std::make_unique<Workers>(kWorkers);
+  plugin_workers_ = std::make_unique<Workers>(kPluginWorkers);
   timers_ = std::make_unique<Timers>();
 }
 
@@ -205,12 +208,18 @@ void App::Reload() {
   for (const auto& frontend : frontends_) frontend->Reload();
 }
 
-void App::Shutdown(std::chrono::milliseconds grace) {
+void App::Shutdown(std::chrono::milliseconds grace, std::chrono::milliseconds patience) {
+  if (timers_)
+    timers_->At(Timers::Clock::now() + grace + patience, [this] {
+      Log(CSB_LOG_ERROR, "host", "a plugin does not let go of its work: leaving without waiting for it");
+      std::_Exit(1);
+    });
   for (const auto& frontend : frontends_) frontend->Stop();
   if (service_) service_->Drain(grace);
   frontends_.clear();
   service_.reset();
   backends_.clear();
+  if (plugin_workers_) plugin_workers_->Stop();
   if (workers_) workers_->Stop();
   if (timers_) timers_->Stop();
 }
@@ -232,5 +241,9 @@ void App::Count(std::string_view metric, std::string_view labels_json, double va
 }
 
 bool App::Post(std::function<void()> work) { return workers_ && workers_->Post(std::move(work)); }
+
+bool App::PostForPlugin(std::function<void()> work) {
+  return plugin_workers_ && plugin_workers_->Post(std::move(work));
+}
 
 }  // namespace csb::host

@@ -79,8 +79,10 @@ class App final : public HostServices {
   void Reload();
 
   // Frontends accept nothing new, running operations get `grace` to end, then everything is taken down.
-  // Idempotent.
-  void Shutdown(std::chrono::milliseconds grace);
+  // A plugin that does not let go after `patience` more ends the process with exit code 1: sandboxes live on
+  // and are adopted by the next start, as after a crash. Idempotent.
+  void Shutdown(std::chrono::milliseconds grace,
+                std::chrono::milliseconds patience = std::chrono::seconds(30));
 
   Timers& timers() { return *timers_; }
 
@@ -89,6 +91,7 @@ class App final : public HostServices {
   std::optional<std::string_view> Config(std::string_view key) override;
   void Count(std::string_view metric, std::string_view labels_json, double value) override;
   bool Post(std::function<void()> work) override;
+  bool PostForPlugin(std::function<void()> work) override;
 
  private:
   App();
@@ -105,7 +108,7 @@ class App final : public HostServices {
   std::unique_ptr<Logger> log_;
   ScanResult plugins_;
   // Below, the order of making; Shutdown is the order of taking down.
-  std::unique_ptr<Workers> workers_;
+  std::unique_ptr<Workers> workers_, plugin_workers_;
   std::unique_ptr<Timers> timers_;
   std::unique_ptr<Metrics> metrics_;
   std::atomic<Metrics*> counting_{nullptr};

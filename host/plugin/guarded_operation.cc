@@ -51,14 +51,13 @@ csb_status PassEof(Slot* slot) {
 }
 
 // submit returned CSB_OK.
-void Accept(Slot* slot, uint64_t deadline_ns) {
+void Accept(Slot* slot) {
   slot->accepted = true;
   if (slot->op == nullptr) guard::Breach(slot, "returned success from submit without a handle (rule 11)");
   PassCredit(slot);
   (void)PassEof(slot);  // a failure of the backend's shows in its outcome
   if (const csb_status cause = slot->cancel_cause.exchange(CSB_OK); cause != CSB_OK)
     guard::CancelBackend(slot, cause);
-  if (!slot->backend_done) guard::ArmDeadline(slot, deadline_ns);
   if (slot->input_to_pass != 0) guard::Later(slot, &guard::PassInputCredit);
 }
 
@@ -74,7 +73,10 @@ bool Refuse(Slot* slot) {
   }
   if (heard) guard::Breach(slot, "called back and then returned an error from submit (rule 10)");
   slot->broken = true;
-  if (!slot->backend_done.exchange(true)) Slots::Get().Let(slot);
+  if (!slot->backend_done.exchange(true)) {
+    guard::Disarm(slot);
+    Slots::Get().Let(slot);
+  }
   return !heard;
 }
 
@@ -109,6 +111,7 @@ Status GuardedOperation::Submit(BackendInstance& backend, Timers& timers, const 
   slots.Hold(slot);  // the backend's
   slots.Hold(slot);  // ours
   out->slot_ = slot;
+  guard::ArmDeadline(slot, request.deadline_ns);  // also for a submit that does not return
 
   csb_error error{sizeof(csb_error), 0, 0, 0, {}, {}};
   csb_status code = CSB_OK;
@@ -122,7 +125,7 @@ Status GuardedOperation::Submit(BackendInstance& backend, Timers& timers, const 
   }
   Status status;
   if (called && code == CSB_OK) {
-    Accept(slot, request.deadline_ns);
+    Accept(slot);
   } else {
     if (!called) guard::Registry::Get().Report(slot->backend_id, "threw in submit (rule 9)");
     if (Refuse(slot)) {

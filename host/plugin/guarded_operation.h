@@ -17,7 +17,8 @@
 // Time: `deadline_grace` after the request's deadline the operation is cancelled with
 // CSB_E_DEADLINE; an operation that has not ended `cancel_grace` after a cancel is reported
 // as CSB_E_INTERNAL "… ignored cancel" and detached: its handle is closed when (if ever) the
-// backend says done.
+// backend says done. The same holds for a submit that does not return. Cancel and close are called
+// on a thread of the backend's own (guard/registry.h), so that nobody waits for a plugin that blocks there.
 //
 // The ctx that a plugin gets is a ticket, not a pointer: a callback for an operation that was
 // over long ago finds nothing and is logged, it does not touch freed memory.
@@ -36,6 +37,7 @@ namespace csb::host {
 struct GuardTimes {
   std::chrono::milliseconds deadline_grace{2000};
   std::chrono::milliseconds cancel_grace{5000};
+  std::chrono::milliseconds lane_wait{5000};  // for a call before it in the backend's own thread
 };
 
 namespace guard {

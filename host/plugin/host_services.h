@@ -30,6 +30,9 @@ class HostServices {
   // Runs `work` once, soon, on a worker thread; it may block there. After the workers were
   // stopped the work is run by nobody: false.
   virtual bool Post(std::function<void()> work) = 0;
+  // The same for work of a plugin, which may keep its thread for ever: on threads that the host itself
+  // does not need.
+  virtual bool PostForPlugin(std::function<void()> work) { return Post(std::move(work)); }
 };
 
 }  // namespace csb::host

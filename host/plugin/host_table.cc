@@ -53,7 +53,7 @@ csb_status HostTable::Post(const csb_host* host, void (*fn)(void*), void* ctx) {
   bool posted = false;
   With(host, [&](HostServices& services, const std::string& plugin) {
     // The workers are the services' own: those are there while the work runs.
-    posted = services.Post([fn, ctx, &services, plugin] {
+    posted = services.PostForPlugin([fn, ctx, &services, plugin] {
       if (Status s = CallPlugin(plugin, "posted work", [&] { fn(ctx); }); !s)
         services.Log(CSB_LOG_ERROR, plugin, s.error().message);
     });

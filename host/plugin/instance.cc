@@ -17,6 +17,11 @@ namespace {
 
 constexpr const char* kFault = "this is a fault of the plugin; see docs/plugin-contract.md";
 
+std::string Seconds(std::chrono::milliseconds time) {
+  return time.count() % 1000 == 0 ? std::to_string(time.count() / 1000) + " s"
+                                  : std::to_string(time.count()) + " ms";
+}
+
 // The table of an interface, whatever get_interface does.
 template <typename Table>
 Result<const Table*> GetTable(const LoadedPlugin& plugin, const char* id) {
@@ -61,29 +66,52 @@ BackendInstance::BackendInstance(const LoadedPlugin& plugin, HostServices& servi
       host_(std::make_unique<HostTable>(name_, services)) {}
 
 Result<std::unique_ptr<BackendInstance>> BackendInstance::Create(const LoadedPlugin& plugin,
-                                                                 HostServices& services) {
+                                                                 HostServices& services, Limits limits) {
   if (Status s = CheckKind(plugin, CSB_KIND_BACKEND, "backend"); !s) return std::move(s).error();
   auto table = GetTable<csb_backend_v1>(plugin, CSB_BACKEND_V1);
   if (!table) return std::move(table).error();
   std::unique_ptr<BackendInstance> instance(new BackendInstance(plugin, services));
   if (Status s = CheckBackendTable(instance->name_, *table); !s) return std::move(s).error();
-  csb_error error{sizeof(csb_error), 0, 0, 0, {}, {}};
-  csb_backend* self = nullptr;
-  csb_status code = CSB_OK;
-  if (Status s = CallPlugin(instance->name_, "create",
-                            [&] { code = (*table)->create(instance->host_->table(), &self, &error); });
-      !s)
+  struct Made {
+    csb_error error{sizeof(csb_error), 0, 0, 0, {}, {}};
+    csb_backend* self = nullptr;
+    csb_status code = CSB_OK;
+    Status called;
+  };
+  const auto made = std::make_shared<Made>();
+  auto& registry = guard::Registry::Get();
+  instance->guard_id_ = registry.Add(instance->name_, services);
+  const bool returned = registry.RunInLane(
+      instance->guard_id_, limits.create,
+      [made, name = instance->name_, create = (*table)->create, host = instance->host_->table()] {
+        made->called =
+            CallPlugin(name, "create", [&] { made->code = create(host, &made->self, &made->error); });
+      });
+  if (!returned) {
+    instance->host_->Detach();
+    LeaveBehind(nullptr, std::move(instance->host_));
+    return Error{CSB_E_UNAVAILABLE,
+                 "plugin " + instance->name_ + ": create has not returned within " + Seconds(limits.create) +
+                     " (rule 8); it is left behind",
+                 kFault, false};
+  }
+  if (!made->called) return std::move(made->called).error();
+  if (Status s = CheckCreated(instance->name_, made->code, made->error, made->self); !s)
     return std::move(s).error();
-  if (Status s = CheckCreated(instance->name_, code, error, self); !s) return std::move(s).error();
   instance->table_ = *table;
-  instance->self_ = self;
-  instance->guard_id_ = guard::Registry::Get().Add(instance->name_, services);
+  instance->self_ = made->self;
+  instance->limits_ = limits;
   return instance;
 }
 
 BackendInstance::~BackendInstance() {
-  if (self_ == nullptr) return;
+  if (guard_id_ == 0) return;
   auto& registry = guard::Registry::Get();
+  if (self_ == nullptr) {  // create failed
+    registry.Remove(guard_id_);
+    registry.CloseLane(guard_id_, std::chrono::milliseconds(host_ == nullptr ? 0 : 1000));
+    return;
+  }
   const bool idle = registry.WaitIdle(guard_id_, std::chrono::seconds(2));
   const uint64_t open = registry.open(guard_id_);
   registry.Remove(guard_id_);  // what comes late is nobody's any more
@@ -92,12 +120,31 @@ BackendInstance::~BackendInstance() {
         CSB_LOG_ERROR, name_,
         "still holds " + std::to_string(open) +
             " operations: it is not destroyed, since that would crash (plugin-contract rules 12, 17)");
+    registry.CloseLane(guard_id_, std::chrono::milliseconds(0));
     host_->Detach();
     LeaveBehind(self_, std::move(host_));
     return;
   }
-  if (Status s = CallPlugin(name_, "destroy", [&] { table_->destroy(self_); }); !s)
-    services_.Log(CSB_LOG_ERROR, name_, s.error().message);
+  const auto called = std::make_shared<Status>();
+  const bool returned = registry.RunInLane(guard_id_, limits_.destroy,
+                                           [called, name = name_, destroy = table_->destroy, self = self_] {
+                                             *called = CallPlugin(name, "destroy", [&] { destroy(self); });
+                                           });
+  if (!returned) {
+    services_.Log(CSB_LOG_ERROR, name_,
+                  "plugin " + name_ + ": destroy has not returned within " + Seconds(limits_.destroy) +
+                      " (rule 22); it is left behind");
+    registry.CloseLane(guard_id_, std::chrono::milliseconds(0));
+    host_->Detach();
+    LeaveBehind(self_, std::move(host_));
+    return;
+  }
+  if (!*called) services_.Log(CSB_LOG_ERROR, name_, called->error().message);
+  registry.CloseLane(guard_id_, std::chrono::seconds(1));
+}
+
+bool BackendInstance::PostInLane(std::function<void()> work) {
+  return guard::Registry::Get().PostLane(guard_id_, std::move(work));
 }
 
 // Outlives the instance, so that a frontend that reports its end late finds it; kept for ever.

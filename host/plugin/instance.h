@@ -16,6 +16,7 @@
 // members are [control]: the caller serializes them, unless said otherwise.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -32,10 +33,18 @@ class HostTable;  // the csb_host of one plugin
 
 class BackendInstance {
  public:
-  static Result<std::unique_ptr<BackendInstance>> Create(const LoadedPlugin& plugin, HostServices& services);
+  struct Limits {  // how long the plugin may take
+    std::chrono::milliseconds create{10000}, destroy{5000};
+  };
+  // The plugin is called on a thread of the backend's own; one that does not return is left there.
+  static Result<std::unique_ptr<BackendInstance>> Create(const LoadedPlugin& plugin, HostServices& services) {
+    return Create(plugin, services, Limits());
+  }
+  static Result<std::unique_ptr<BackendInstance>> Create(const LoadedPlugin& plugin, HostServices& services,
+                                                         Limits limits);
   // Destroys the plugin's instance; every operation must have ended. An instance that holds on
-  // to operations for two more seconds is left alone (and its memory with it) and logged:
-  // destroying it under them would crash.
+  // to operations for two more seconds, or does not return from destroy, is left alone (and its
+  // memory with it) and logged: destroying it under them would crash.
   ~BackendInstance();
   BackendInstance(const BackendInstance&) = delete;
   BackendInstance& operator=(const BackendInstance&) = delete;
@@ -48,6 +57,9 @@ class BackendInstance {
 
   // For GuardedOperation. [any]
   uint32_t guard_id() const { return guard_id_; }
+  // Runs `work`, which may call the plugin, on the backend's own thread, in the order of asking.
+  // false: never. [any]
+  bool PostInLane(std::function<void()> work);
 
  private:
   BackendInstance(const LoadedPlugin& plugin, HostServices& services);
@@ -59,6 +71,7 @@ class BackendInstance {
   const csb_backend_v1* table_ = nullptr;
   csb_backend* self_ = nullptr;
   uint32_t guard_id_ = 0;
+  Limits limits_;
 };
 
 class FrontendInstance {

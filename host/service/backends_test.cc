@@ -243,6 +243,30 @@ TEST_F(BackendsTest, AHungBackendDelaysOnlyItsOwnUsers) {
   EXPECT_EQ((*json::Find(list, "unavailable")).Size(), 1u);
 }
 
+TEST_F(BackendsTest, ABackendWhoseSubmitHangsDelaysOnlyItsOwnUsers) {
+  Make();
+  options.probe_deadline = options.adopt_deadline = 300ms;
+  options.probe_refresh = 100ms;
+  options.guard.lane_wait = 200ms;
+  Write("alice", "docker");
+  docker->HangSubmit(CSB_OP_PROBE);
+  Start();
+  EXPECT_EQ(Shell(*service, "bob")->Wait().code, CSB_OK);
+  EXPECT_TRUE(bubblewrap->Live("bob"));
+  const auto alice = Shell(*service, "alice");
+  EXPECT_EQ(alice->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_THAT(alice->message, HasSubstr("docker"));
+  const auto list = Json(Ask(*service, CSB_OP_LIST, "")->Wait().result);
+  const json::Value& unavailable = *json::Find(list, "unavailable");
+  ASSERT_EQ(unavailable.Size(), 1u);
+  EXPECT_EQ(json::GetString(unavailable[0], "reason"), "plugin docker hangs in a call (rule 21)");
+  EXPECT_TRUE(services->Logged("plugin docker has not returned from submit of operation probe (rule 21)"));
+
+  docker->HangSubmit(CSB_OP_PROBE, false);
+  EXPECT_TRUE(Eventually([&] { return Shell(*service, "alice")->Wait().code == CSB_OK; }));
+  EXPECT_TRUE(docker->Live("alice"));
+}
+
 TEST_F(BackendsTest, TheBreakerOpensAfterFailuresAndClosesAfterAProbe) {
   Make();
   options.mode = "docker";

@@ -40,9 +40,10 @@ struct CallRequest {
 
 class Call : public std::enable_shared_from_this<Call> {
  public:
-  // `closed` comes last of all, when the handle at the backend was closed too.
-  // done comes exactly once: on the backend's thread, or, when it refuses the operation, from
-  // inside Start. The call keeps itself alive until then.
+  // `closed` comes last of all, when the handle was given up too.
+  // Submits in the backend's lane: life cycle and probes can wait for a thread, and a plugin that blocks
+  // holds up nobody but its own users. done comes exactly once, on a thread of the backend's. The call
+  // keeps itself alive until then.
   static std::shared_ptr<Call> Start(BackendInstance& backend, Timers& timers, CallRequest request,
                                      GuardTimes times, std::function<void(Outcome)> done,
                                      std::function<void()> closed = {});
@@ -56,6 +57,8 @@ class Call : public std::enable_shared_from_this<Call> {
     std::function<void()> run;
   };
 
+  void Submit(BackendInstance& backend, Timers& timers, GuardTimes times);
+  void Refused(const Error& error);
   static void OnOutput(void*, uint32_t, csb_str) {}
   static void OnEvent(void* ctx, uint32_t event, csb_str json);
   static void OnInputCredit(void*, uint64_t) {}

@@ -27,7 +27,9 @@ namespace {
 using namespace std::chrono_literals;
 using ::testing::AllOf;
 using ::testing::AnyOf;
+using ::testing::Contains;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 const std::string kDir = CSB_BAD_DIR;
@@ -99,6 +101,18 @@ class Listener {
 Request Ask(std::string payload = "{}") {
   return {.op = CSB_OP_SHELL, .user = "alice", .payload = std::move(payload), .output_credit = 1000};
 }
+
+// A host that says when what hangs may go on.
+class Gate : public FakeServices {
+ public:
+  std::optional<std::string_view> Config(std::string_view) override { return may_end ? "1" : ""; }
+  std::unique_ptr<BackendInstance> Make(const std::string& bad) {
+    auto plugin = LoadPlugin(kDir + "/operations/bad-" + bad + ".so");
+    auto instance = plugin ? BackendInstance::Create(*plugin, *this) : plugin.error();
+    return instance ? *std::move(instance) : nullptr;
+  }
+  std::atomic<bool> may_end{false};
+};
 
 class BadPluginsTest : public ::testing::Test {
  protected:
@@ -268,6 +282,10 @@ TEST_F(BadPluginsTest, AnOperationThatBreaksARuleEndsOnce) {
       {"null-outcome", "ended with a null outcome (rule 19)"},
       {"short-outcome", "ended with an outcome of struct_size 8 (rule 19)"},
       {"bad-result", "ended with a result that is no JSON object (rule 19)"},
+      {"garbage-result", "ended with a result that is no JSON object (rule 19)"},
+      {"result-not-utf8", "ended with a result that is no JSON object (rule 19)"},
+      {"deep-result", "ended with a result that is no JSON object (rule 19)"},
+      {"bad-event", "sent event 3, which is no JSON object (rule 19)"},
       {"null-result", "ended with a null pointer in its outcome (rule 19)"},
       {"negative-code", "ended with the code -5 (rule 19)"},
   };
@@ -404,15 +422,9 @@ TEST_F(BadPluginsTest, OverlappingCallbacksAreSerialized) {
 
 TEST_F(BadPluginsTest, IgnoredCancelIsLeftBehindAndItsLateEndSwallowed) {
   for (const bool by_deadline : {false, true}) {
-    static std::atomic<bool> may_end;
-    may_end = false;
-    class Gate : public FakeServices {
-     public:
-      std::optional<std::string_view> Config(std::string_view) override { return may_end ? "1" : ""; }
-    } gate;
-    auto plugin = LoadPlugin(kDir + "/operations/bad-ignores-cancel.so");
-    ASSERT_TRUE(plugin);
-    auto backend = *BackendInstance::Create(*plugin, gate);
+    Gate gate;
+    auto backend = gate.Make("ignores-cancel");
+    ASSERT_NE(backend, nullptr);
     {
       Listener listener;
       Request request = Ask();
@@ -427,13 +439,72 @@ TEST_F(BadPluginsTest, IgnoredCancelIsLeftBehindAndItsLateEndSwallowed) {
       EXPECT_TRUE(gate.Logged("ignored cancel of operation shell"));
     }
     EXPECT_EQ(OpenOperations(*backend), 1u);
-    may_end = true;
+    gate.may_end = true;
     backend.reset();  // waits for the late end
-    EXPECT_FALSE([&] {
-      for (const auto& line : gate.lines())
-        if (line.find("still holds") != std::string::npos) return true;
-      return false;
-    }());
+    EXPECT_THAT(gate.lines(), Not(Contains(HasSubstr("still holds"))));
+  }
+}
+
+// Whatever hangs, hangs alone: its callers hear that, and nobody else waits (see TearDown too).
+
+TEST_F(BadPluginsTest, ACreateThatHangsIsRefused) {
+  const auto plugin = LoadPlugin(kDir + "/operations/bad-hangs-in-create.so");
+  ASSERT_TRUE(plugin);
+  const auto instance = BackendInstance::Create(*plugin, services_, {.create = 100ms});
+  ASSERT_FALSE(instance);
+  EXPECT_EQ(instance.error().message,
+            "plugin hangs-in-create: create has not returned within 100 ms (rule 8); it is left behind");
+}
+
+TEST_F(BadPluginsTest, ADestroyThatHangsIsLeftBehind) {
+  const auto plugin = LoadPlugin(kDir + "/operations/bad-hangs-in-destroy.so");
+  ASSERT_TRUE(plugin);
+  auto instance = BackendInstance::Create(*plugin, services_, {.destroy = 100ms});
+  ASSERT_TRUE(instance);
+  instance->reset();
+  EXPECT_TRUE(services_.Logged("plugin hangs-in-destroy: destroy has not returned within 100 ms (rule 22)"));
+}
+
+TEST_F(BadPluginsTest, ASubmitThatHangsEndsForItsCallerSoonAfterTheDeadline) {
+  Gate gate;
+  auto backend = gate.Make("hangs-in-submit");
+  ASSERT_NE(backend, nullptr);
+  Listener listener;
+  Request request = Ask();
+  request.deadline_ns =
+      static_cast<uint64_t>((std::chrono::steady_clock::now() + 50ms).time_since_epoch().count());
+  std::thread stuck([&] { EXPECT_TRUE(listener.Submit(*backend, timers_, request)); });
+  EXPECT_TRUE(listener.Wait());
+  EXPECT_EQ(listener.code, CSB_E_INTERNAL);
+  EXPECT_EQ(listener.message,
+            "plugin hangs-in-submit has not returned from submit of operation shell (rule 21)");
+  EXPECT_TRUE(gate.Logged("has not returned from submit of operation shell (rule 21)"));
+  gate.may_end = true;
+  stuck.join();
+  listener.op.Close();
+  EXPECT_EQ(listener.after_done, 0);
+  backend.reset();
+  EXPECT_THAT(gate.lines(), Not(Contains(HasSubstr("still holds"))));
+}
+
+TEST_F(BadPluginsTest, ACancelOrCloseThatHangsHoldsUpNobody) {
+  for (const std::string call : {"cancel", "close"}) {
+    SCOPED_TRACE(call);
+    Gate gate;
+    auto backend = gate.Make("hangs-in-" + call);
+    ASSERT_NE(backend, nullptr);
+    for (int i = 0; i < 2; ++i) {
+      Listener listener;
+      ASSERT_TRUE(listener.Submit(*backend, timers_, Ask()));
+      if (call == "cancel") listener.op.Cancel(CSB_E_CANCELLED);
+      ASSERT_TRUE(listener.Wait());
+      EXPECT_EQ(listener.code, call == "cancel" ? CSB_E_INTERNAL : CSB_OK);
+      listener.op.Close();
+    }
+    EXPECT_EQ(OpenOperations(*backend), 2u);
+    gate.may_end = true;
+    backend.reset();
+    EXPECT_THAT(gate.lines(), Not(Contains(HasSubstr("still holds"))));
   }
 }
 

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstring>
 #include <stdexcept>
+#include <string>
 #include <string_view>
 #include <thread>
 
@@ -19,7 +20,8 @@ struct csb_backend {
 struct csb_op {
   const csb_events* events;
   void* ctx;
-  std::thread thread;
+  csb_backend* backend;
+  std::thread thread{};
   std::atomic<bool> cancelled{false};
 };
 
@@ -33,9 +35,13 @@ void ThrowIf(const char* fault) {
   if (Is(fault)) throw std::runtime_error(fault);
 }
 
-// In "ignores-cancel" the late end comes when the test says so, through this option's value.
+// What ignores or hangs goes on when the test says so, through this option's value.
 bool MayEnd(const csb_backend* backend) {
   return backend->host->config(backend->host, CSB_BAD ".may_end").size != 0;
+}
+
+void HangIf(const char* fault, const csb_backend* backend) {
+  while (Is(fault) && !MayEnd(backend)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
 }
 
 void Done(const csb_events* events, void* ctx, csb_status code = CSB_OK, const char* result = "{\"n\":1}",
@@ -43,6 +49,10 @@ void Done(const csb_events* events, void* ctx, csb_status code = CSB_OK, const c
   csb_outcome outcome{sizeof(csb_outcome), code, 0, 0, Text(result), Text(message), {}};
   if (Is("short-outcome")) outcome.struct_size = 8;
   if (Is("bad-result")) outcome.result = Text("[1]");
+  if (Is("garbage-result")) outcome.result = Text("{\"a\":,,,}");
+  if (Is("result-not-utf8")) outcome.result = Text("{\"a\":\"\xff\xfe\"}");
+  const std::string deep = "{\"a\":" + std::string(100000, '[') + std::string(100000, ']') + "}";
+  if (Is("deep-result")) outcome.result = {deep.data(), deep.size()};
   if (Is("no-reason")) outcome.code = CSB_E_IO;
   if (Is("negative-code")) outcome.code = -5;
   if (Is("null-result")) outcome.result = {nullptr, 7};
@@ -60,6 +70,8 @@ void Run(csb_backend* backend, csb_op* op) {
     events->on_output(ctx, CSB_STREAM_STDOUT, {nullptr, 3});
   } else if (Is("null-event")) {
     events->on_event(ctx, CSB_EVENT_META, {nullptr, 3});
+  } else if (Is("bad-event")) {
+    events->on_event(ctx, CSB_EVENT_PROGRESS, Text("{\"message\":\"\xff"));
   } else if (Is("bad-stream")) {
     events->on_output(ctx, 77, Text("hi"));
   } else if (Is("wild-ctx")) {
@@ -77,9 +89,9 @@ void Run(csb_backend* backend, csb_op* op) {
     while (!op->cancelled) std::this_thread::sleep_for(milliseconds(1));
   } else if (Is("no-handle")) {
     std::this_thread::sleep_for(milliseconds(50));  // submit returns first
-  } else if (Is("ignores-cancel")) {
-    while (!MayEnd(backend)) std::this_thread::sleep_for(milliseconds(1));
   }
+  HangIf("ignores-cancel", backend);
+  HangIf("hangs-in-cancel", backend);
   events->on_output(ctx, CSB_STREAM_STDOUT, Text("hi"));
   if (Is("never-done")) return;
   if (Is("no-handle")) delete op;  // nobody will close it
@@ -96,6 +108,7 @@ void Run(csb_backend* backend, csb_op* op) {
 
 csb_status Create(const csb_host* host, csb_backend** out, csb_error* error) {
   ThrowIf("throws-in-create");
+  while (Is("hangs-in-create")) std::this_thread::sleep_for(std::chrono::seconds(1));
   if (Is("create-fails")) {
     error->code = CSB_E_UNAVAILABLE;
     std::strcpy(error->message, "the engine is not there");
@@ -109,6 +122,7 @@ csb_status Create(const csb_host* host, csb_backend** out, csb_error* error) {
 }
 
 void Destroy(csb_backend* backend) {
+  while (Is("hangs-in-destroy")) std::this_thread::sleep_for(std::chrono::seconds(1));
   delete backend;
   ThrowIf("throws-in-destroy");
 }
@@ -116,9 +130,10 @@ void Destroy(csb_backend* backend) {
 csb_status Submit(csb_backend* backend, const csb_request*, const csb_events* events, void* ctx, csb_op** out,
                   csb_error* error) {
   ThrowIf("throws-in-submit");
+  HangIf("hangs-in-submit", backend);
   if (Is("output-in-submit")) events->on_output(ctx, CSB_STREAM_STDOUT, Text("early"));
   if (Is("done-in-submit")) {
-    *out = new csb_op{events, ctx, {}};
+    *out = new csb_op{events, ctx, backend};
     Done(events, ctx);
     return CSB_OK;
   }
@@ -140,7 +155,7 @@ csb_status Submit(csb_backend* backend, const csb_request*, const csb_events* ev
     std::strcpy(error->message, "no");
     return CSB_E_UNAVAILABLE;
   }
-  auto* op = new csb_op{events, ctx, {}};
+  auto* op = new csb_op{events, ctx, backend};
   if (!Is("no-handle")) *out = op;
   if (Is("no-handle") || Is("late") || Is("never-done"))  // nobody will join it
     std::thread(Run, backend, op).detach();
@@ -155,11 +170,13 @@ csb_status Input(csb_op*, csb_str, uint32_t) {
 }
 void Credit(csb_op*, uint64_t) { ThrowIf("throws-in-credit"); }
 void Cancel(csb_op* op, csb_status) {
+  HangIf("hangs-in-cancel", op->backend);
   op->cancelled = true;
   ThrowIf("throws-in-cancel");
   if (Is("calls-in-cancel")) op->events->on_output(op->ctx, CSB_STREAM_STDOUT, Text("inside"));
 }
 void Close(csb_op* op) {
+  HangIf("hangs-in-close", op->backend);
   if (op->thread.joinable()) {
     if (op->thread.get_id() == std::this_thread::get_id())
       op->thread.detach();

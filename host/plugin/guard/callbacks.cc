@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "clara_sandbox/cpp/detail/op_state.h"
+#include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/utf8.h"
 #include "host/plugin/guard/enforce.h"
 #include "host/plugin/guard/registry.h"
@@ -34,7 +35,7 @@ class Entered {
   ~Entered() {
     if (slot_ == nullptr) return;
     if (entered_) slot_->in_callback.store(false);
-    Slots::Get().Let(slot_);
+    Slots::Get().LetInCallback(slot_);
   }
   Entered(const Entered&) = delete;
   Entered& operator=(const Entered&) = delete;
@@ -57,6 +58,18 @@ class Entered {
 };
 
 bool WellFormed(csb_str s) { return s.size == 0 || s.data != nullptr; }
+
+// All the way through, since what a plugin says is handed on to clients as it came.
+bool IsJsonObject(std::string_view text) {
+  if (text.empty() || text.front() != '{' || text.find('\0') != text.npos ||
+      json::DeeperThan(text, json::kMaxDepth))
+    return false;
+  rapidjson::MemoryStream bytes(text.data(), text.size());
+  rapidjson::BaseReaderHandler<> nothing;
+  rapidjson::Reader reader;
+  return !reader.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(bytes, nothing)
+              .IsError();
+}
 
 void OnOutput(void* ticket, uint32_t stream, csb_str data) noexcept {
   const Entered entered(ticket, "on_output");
@@ -84,6 +97,8 @@ void OnEvent(void* ticket, uint32_t event, csb_str json) noexcept {
   if (!entered.Good("on_event")) return;
   Slot* slot = entered.slot();
   if (!WellFormed(json)) return Breach(slot, "sent an event with a null pointer (rule 19)");
+  if (json.size != 0 && !IsJsonObject(View(json)))
+    return Breach(slot, "sent event " + std::to_string(event) + ", which is no JSON object (rule 19)");
   const Speaking speaking(slot);
   if (slot->told) return;
   slot->heard = true;
@@ -108,7 +123,7 @@ std::string Fault(const csb_outcome* o) {
     return "ended with a null pointer in its outcome (rule 19)";
   if (o->code < 0) return "ended with the code " + std::to_string(o->code) + " (rule 19)";
   const std::string_view result = View(o->result);
-  if (o->code == CSB_OK && !result.empty() && (result.front() != '{' || result.back() != '}'))
+  if (o->code == CSB_OK && !result.empty() && !IsJsonObject(result))
     return "ended with a result that is no JSON object (rule 19)";
   return {};
 }

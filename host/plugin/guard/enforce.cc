@@ -19,7 +19,7 @@ constexpr const char* kHint = "this is a fault of the plugin; the host's log has
 bool TellInternal(Slot* slot, const std::string& message) {
   const Speaking speaking(slot);
   if (slot->told) return false;
-  slot->told = true;
+  slot->told = slot->heard = true;
   const csb_outcome outcome{sizeof(csb_outcome), CSB_E_INTERNAL, 0, 0, {}, Str(message), Str(kHint)};
   slot->events->on_done(slot->ctx, &outcome);
   return true;
@@ -37,7 +37,9 @@ void EndIgnored(Slot* slot) {
   slot->broken = true;
   const std::string seconds =
       std::to_string(std::chrono::duration_cast<std::chrono::seconds>(slot->times.cancel_grace).count());
-  const std::string what = "ignored cancel of " + OperationText(slot) + " for " + seconds + " s (rule 17)";
+  const std::string what =
+      slot->accepted ? "ignored cancel of " + OperationText(slot) + " for " + seconds + " s (rule 17)"
+                     : "has not returned from submit of " + OperationText(slot) + " (rule 21)";
   Registry::Get().Report(slot->backend_id, what + "; it is left behind");
   TellInternal(slot, Name(slot) + " " + what);
 }
@@ -97,14 +99,20 @@ void CancelBackend(Slot* slot, csb_status cause) {
   if (slot->backend_done) return;
   csb_status none = CSB_OK;
   const bool first = slot->cancel_cause.compare_exchange_strong(none, cause);
-  if (!slot->accepted) return;  // Submit passes it on
   if (first) Arm(slot, Timers::Clock::now() + slot->times.cancel_grace, &EndIgnored);
-  if (slot->op == nullptr) return;
-  const detail::InsideCall mark(slot);
-  if (Status s = CallPlugin(Registry::Get().name(slot->backend_id), "cancel",
-                            [&] { slot->calls->cancel(slot->op, cause); });
-      !s)
-    Breach(slot, s.error().message);
+  if (!slot->accepted || slot->op == nullptr) return;  // not yet: Submit passes it on
+  Slots::Get().Hold(slot);
+  const auto cancel = [slot, cause] {
+    if (!slot->backend_done) {
+      const detail::InsideCall mark(slot);
+      if (Status s = CallPlugin(Registry::Get().name(slot->backend_id), "cancel",
+                                [&] { slot->calls->cancel(slot->op, cause); });
+          !s)
+        Breach(slot, s.error().message);
+    }
+    Slots::Get().Let(slot);
+  };
+  if (!Registry::Get().PostLane(slot->backend_id, cancel)) cancel();
 }
 
 void ArmDeadline(Slot* slot, uint64_t deadline_ns) {

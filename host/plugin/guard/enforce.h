@@ -45,7 +45,8 @@ void Breach(Slot* slot, std::string_view what);
 // A callback with a ticket of an operation that is over, or none of ours.
 void ReportStray(void* ticket, const char* callback);
 
-// Asks the backend to end; once it has accepted the operation. Starts the time it has for that.
+// Asks the backend to end, from its lane; once it has accepted the operation. Starts the time it has for
+// that, which a submit that does not return uses up too.
 void CancelBackend(Slot* slot, csb_status cause);
 
 // Cancels the operation at `deadline_ns` + times.deadline_grace; 0: never.

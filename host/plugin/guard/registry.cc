@@ -35,6 +35,7 @@ uint32_t Registry::Add(std::string name, HostServices& services) {
   auto entry = std::make_unique<Entry>();
   entry->name = std::move(name);
   entry->services = &services;
+  entry->lane = std::make_unique<Workers>(1);
   const std::lock_guard lock(mutex_);
   const uint32_t id = used_.load() + 1;
   if (id > kMax) return 0;
@@ -63,6 +64,46 @@ bool Registry::Post(uint32_t id, std::function<void()> work) {
   Entry& entry = At(id);
   const std::lock_guard lock(entry.mutex);
   return entry.services != nullptr && entry.services->Post(std::move(work));
+}
+
+bool Registry::PostLane(uint32_t id, std::function<void()> work) {
+  Entry& entry = At(id);
+  const std::lock_guard lock(entry.mutex);
+  return entry.lane != nullptr && entry.lane->Post(std::move(work));
+}
+
+bool Registry::RunInLane(uint32_t id, std::chrono::milliseconds limit, std::function<void()> work) {
+  struct Ended {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool ended = false;
+  };
+  const auto state = std::make_shared<Ended>();
+  if (!PostLane(id, [state, work = std::move(work)] {
+        work();
+        const std::lock_guard lock(state->mutex);
+        state->ended = true;
+        state->changed.notify_all();
+      }))
+    return false;
+  std::unique_lock lock(state->mutex);
+  return state->changed.wait_for(lock, limit, [&] { return state->ended; });
+}
+
+bool Registry::CloseLane(uint32_t id, std::chrono::milliseconds limit) {
+  // Reachable for ever, so that leak checkers see no leak.
+  static auto* left_behind = new std::vector<std::unique_ptr<Workers>>;
+  const bool idle = RunInLane(id, limit, [] {});
+  std::unique_ptr<Workers> lane;
+  Entry& entry = At(id);
+  {
+    const std::lock_guard lock(entry.mutex);
+    lane = std::move(entry.lane);
+  }
+  if (idle || lane == nullptr) return true;
+  const std::lock_guard lock(mutex_);
+  left_behind->push_back(std::move(lane));
+  return false;
 }
 
 }  // namespace csb::host::guard

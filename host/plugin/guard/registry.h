@@ -6,6 +6,9 @@
 //
 //   const uint32_t id = Registry::Get().Add("bubblewrap", services);
 //   Registry::Get().Report(id, "on_done came twice (rule 12)");
+//
+// Each backend has a lane: one thread for calls into it that can wait for a thread (life cycle, probes,
+// cancel, most closes). A plugin that blocks in one of those holds up its own users, nobody else's.
 #pragma once
 
 #include <atomic>
@@ -20,6 +23,7 @@
 #include <vector>
 
 #include "clara_sandbox/host.h"
+#include "host/base/workers.h"
 #include "host/plugin/host_services.h"
 
 namespace csb::host::guard {
@@ -45,7 +49,7 @@ class Registry {
 
   static Registry& Get();
 
-  // From 1; 0 when kMax instances were made: their late callbacks are counted without a name.
+  // From 1; 0 when kMax instances were made: there is no lane for another.
   uint32_t Add(std::string name, HostServices& services);
   // The services are not used any more when this has returned.
   void Remove(uint32_t id);
@@ -60,6 +64,12 @@ class Registry {
   void Report(uint32_t id, std::string_view what);
   // Runs work on a worker; false: the services are gone or stopped.
   bool Post(uint32_t id, std::function<void()> work);
+  // Runs work in the backend's lane, in the order of asking; false: the lane was closed.
+  bool PostLane(uint32_t id, std::function<void()> work);
+  // The same, and waits for it. false: it has not ended within `limit`; it may still run, later.
+  bool RunInLane(uint32_t id, std::chrono::milliseconds limit, std::function<void()> work);
+  // Ends the lane's thread. One that is held up by the plugin is left behind: false.
+  bool CloseLane(uint32_t id, std::chrono::milliseconds limit);
   // Runs f if the backend's instance is still there, which then stays until f has returned.
   template <typename F>
   void IfThere(uint32_t id, F&& f) {
@@ -75,6 +85,7 @@ class Registry {
     std::mutex mutex;
     HostServices* services = nullptr;  // under mutex
     uint64_t reports = 0;              // under mutex
+    std::unique_ptr<Workers> lane;     // under mutex
   };
   Registry();
   Entry& At(uint32_t id);

@@ -73,7 +73,13 @@ Slot* Slots::Hold(void* ticket) {
 }
 
 void Slots::Let(Slot* slot) {
-  if ((slot->life.fetch_sub(1, std::memory_order_acq_rel) & 0xFFFFFFFF) == 1) Return(slot);
+  if (!Drop(slot)) return;
+  const bool open = slot->accepted && slot->op != nullptr;
+  if (!open || !Registry::Get().PostLane(slot->backend_id, [this, slot] { Return(slot); })) Return(slot);
+}
+
+void Slots::LetInCallback(Slot* slot) {
+  if (Drop(slot)) Return(slot);
 }
 
 void Slots::Return(Slot* slot) {

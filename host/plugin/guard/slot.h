@@ -8,7 +8,7 @@
 //   void* ctx = slot->ticket();                      // for the plugin
 //   if (Slot* same = Slots::Get().Hold(ctx)) { …; Slots::Get().Let(same); }
 //
-// The last Let closes the backend's handle and returns the slot.
+// The last Let closes the backend's handle, in the backend's lane (registry.h), and returns the slot.
 #pragma once
 
 #include <array>
@@ -71,6 +71,8 @@ class Slots {
   Slot* Hold(void* ticket);         // null: that operation is over
   void Hold(Slot* slot) { slot->life.fetch_add(1, std::memory_order_relaxed); }  // of a slot that is held
   void Let(Slot* slot);
+  // The same from inside a callback: the thread is the backend's own, so the handle is closed here.
+  void LetInCallback(Slot* slot);
 
   static uint32_t BackendOf(void* ticket);
 
@@ -82,6 +84,10 @@ class Slots {
     std::array<Slot, kChunk> slots;
   };
   Slots() = default;
+  // true: the reference was the last.
+  static bool Drop(Slot* slot) {
+    return (slot->life.fetch_sub(1, std::memory_order_acq_rel) & 0xFFFFFFFF) == 1;
+  }
   void Return(Slot* slot);
 
   std::array<std::atomic<Chunk*>, kChunks> chunks_{};

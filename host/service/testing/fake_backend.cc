@@ -122,7 +122,8 @@ csb_status FakeBackend::Submit(csb_backend* backend, const csb_request* request,
   op->credit = request->output_credit;
   bool hold = false, hang = false;
   {
-    std::lock_guard lock(self->mutex_);
+    std::unique_lock lock(self->mutex_);
+    self->changed_.wait(lock, [&] { return self->hanging_submits_.count(op->op) == 0; });
     ++self->counts_[op->op];
     self->payloads_[op->op] = op->payload;
     self->deadlines_[op->op] = request->deadline_ns;
@@ -270,6 +271,12 @@ void FakeBackend::FailSubmit(uint32_t op, std::optional<Error> error) {
 }
 void FakeBackend::Hang(bool on) {
   Locked([&] { hang_ = on; });
+}
+void FakeBackend::HangSubmit(uint32_t op, bool on) {
+  Locked([&] {
+    on ? static_cast<void>(hanging_submits_.insert(op)) : static_cast<void>(hanging_submits_.erase(op));
+    changed_.notify_all();
+  });
 }
 void FakeBackend::SetAvailable(bool available, std::string reason) {
   Locked([&] {

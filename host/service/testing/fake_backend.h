@@ -42,6 +42,7 @@ class FakeBackend {
   void Fail(uint32_t op, std::optional<Error> error);        // asynchronously; nullopt: works again
   void FailSubmit(uint32_t op, std::optional<Error> error);  // from submit itself
   void Hang(bool on = true);
+  void HangSubmit(uint32_t op, bool on = true);  // submit of this kind does not return
   void SetAvailable(bool available, std::string reason = "");
   void SetEnforced(std::string json);
   // Puts a sandbox there, as another process would.
@@ -87,7 +88,7 @@ class FakeBackend {
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   std::map<std::string, Sandbox> sandboxes_;
-  std::set<uint32_t> holding_;
+  std::set<uint32_t> holding_, hanging_submits_;
   std::vector<OpPtr> held_;
   std::map<uint32_t, Error> failures_, submit_failures_;
   std::map<uint32_t, int> counts_;
