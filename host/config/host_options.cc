@@ -29,8 +29,8 @@ constexpr csb_option kOptions[] = {
     {kSize, CSB_OPTION_STRING, "sandbox.frontends", nullptr, "http",
      "Frontend plugins that `serve` starts, by name.", nullptr, 0, 0},
     {kSize, CSB_OPTION_STRING, "sandbox.plugin_dirs", nullptr, nullptr,
-     "Folders with plugins (*.so), separated by colons; unset: lib/clara-sandbox/plugins beside the binary's "
-     "folder.",
+     "Folders with plugins (*.so), separated by colons, instead of lib/clara-sandbox/plugins beside the "
+     "binary's folder: name that one too to add to it.",
      nullptr, 0, 0},
     {kSize, CSB_OPTION_PATH, "sandbox.data_dir", "SANDBOX_DATA_DIR", nullptr,
      "Folder for the workspaces of the local backends; unset: each backend's own place (bubblewrap: "

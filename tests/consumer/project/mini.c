@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * mini.c: the smallest complete backend in C. It answers every operation with "hello", from a
- * worker of the host since callbacks must not come from inside submit.
+ * mini.c: the smallest backend in C that the host can use:
+ *
+ *   clara-sandbox run --sandbox.plugin_dirs=FOLDER --backend mini-c -c anything
+ *
+ * It says that it is there (probe), makes a sandbox of nothing (create, list, stop, destroy) and answers
+ * whatever is run with "hello", from a worker of the host since callbacks must not come from inside submit.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +20,7 @@ struct csb_op {
   const csb_events* events;
   void* ctx;
   uint64_t credit;
+  uint32_t what; /* CSB_OP_* */
 };
 
 static csb_str text(const char* s) {
@@ -23,11 +28,32 @@ static csb_str text(const char* s) {
   return str;
 }
 
+/* docs/operations.md has the result of each operation. */
+static const char* result_of(uint32_t what) {
+  switch (what) {
+    case CSB_OP_PROBE:
+      return "{\"available\":true,\"version\":\"1.0.0\",\"isolation\":\"none: it runs nothing\"}";
+    case CSB_OP_LIST:
+      return "{\"sandboxes\":[]}";
+    case CSB_OP_STOP:
+      return "{\"status\":\"stopped\"}";
+    case CSB_OP_DESTROY:
+      return "{\"status\":\"deleted\",\"files_preserved\":false}";
+    case CSB_OP_CREATE:
+    case CSB_OP_RESTART:
+    case CSB_OP_STATUS:
+      return "{\"status\":\"running\",\"enforced\":{}}";
+    default:
+      return "{\"exit_code\":0,\"cause\":\"exit\"}";
+  }
+}
+
 static void answer(void* ctx) {
   csb_op* op = ctx;
   csb_outcome outcome = {sizeof outcome, CSB_OK, 0, 0, {NULL, 0}, {NULL, 0}, {NULL, 0}};
-  outcome.result = text("{\"exit_code\":0,\"cause\":\"exit\"}");
-  if (op->credit >= 5) op->events->on_output(op->ctx, CSB_STREAM_STDOUT, text("hello"));
+  outcome.result = text(result_of(op->what));
+  if (op->what >= CSB_OP_EXECUTE && op->credit >= 5)
+    op->events->on_output(op->ctx, CSB_STREAM_STDOUT, text("hello"));
   op->events->on_done(op->ctx, &outcome); /* op may be gone after this */
 }
 
@@ -56,6 +82,7 @@ static csb_status submit(csb_backend* backend, const csb_request* request, const
   op->events = events;
   op->ctx = ctx;
   op->credit = request->output_credit;
+  op->what = request->op;
   *out = op;
   if (backend->host->post(backend->host, answer, op) != CSB_OK) {
     *out = NULL;

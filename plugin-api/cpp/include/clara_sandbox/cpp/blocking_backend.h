@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // blocking_backend.h: a backend whose code may block. Each operation runs on a worker of the
-// host; the host has a fixed number of those (config key sandbox.workers), so an operation that
-// mostly waits is better written with Backend.
+// host; all plugins share eight of those, so an operation that mostly waits is better written
+// with Backend.
 //
 //   class MyBackend : public csb::BlockingBackend {
 //     using BlockingBackend::BlockingBackend;
