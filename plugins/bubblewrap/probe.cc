@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <cstdio>
 #include <filesystem>
 
@@ -16,6 +17,10 @@
 
 namespace csb::bwrap {
 namespace {
+
+// Of a bwrap that hangs; together less than the host waits for a probe that it has cancelled.
+constexpr auto kStartLimit = std::chrono::milliseconds(4'000);
+constexpr auto kEndLimit = std::chrono::milliseconds(3'000);
 
 struct Finding {
   std::string reason, hint;
@@ -38,7 +43,7 @@ Finding CheckPrograms(const Options& options) {
 }
 
 std::string Version(const std::string& bwrap) {
-  FILE* pipe = popen(("'" + bwrap + "' --version 2>/dev/null").c_str(), "re");
+  FILE* pipe = popen(("timeout -k 1 1 '" + bwrap + "' --version 2>/dev/null").c_str(), "re");
   if (pipe == nullptr) return {};
   char text[128] = {};
   const bool read = fgets(text, sizeof text, pipe) != nullptr;
@@ -67,6 +72,7 @@ Finding Try(const Options& options, Builder& builder) {
 
   const bool separate = options.uids.count > 0;
   LaunchSpec spec;
+  spec.timeout = kStartLimit;
   spec.agent = options.agent;
   spec.control = folder + "/ctl";
   spec.etc = etc->folder;
@@ -95,7 +101,10 @@ Finding Try(const Options& options, Builder& builder) {
   if (!slot) return fail(slot.error());
   auto launched = slot->Go(spec);
   if (!launched) return fail(launched.error());
-  WaitEnd(launched->monitor_fd, std::chrono::milliseconds(10'000));
+  if (!WaitEnd(launched->monitor_fd, kEndLimit)) {
+    static_cast<void>(launched->monitor_fd.Signal(SIGKILL));  // it may end at this moment
+    return {"bwrap does not end", "run it by hand: " + options.bwrap + " --ro-bind / / true"};
+  }
   const std::string said = ReadComplaints(launched->complaints.get());
   if (said.find("bwrap:") != std::string::npos) return {"bwrap fails: " + said, ""};
   return {};

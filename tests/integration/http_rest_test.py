@@ -8,6 +8,8 @@ import json
 import os
 import pathlib
 import re
+import shutil
+import signal
 import ssl
 import subprocess
 import tempfile
@@ -351,6 +353,44 @@ for path in glob.glob('/proc/[0-9]*/cmdline'):
         for t in threads:
             t.join()
         self.assertEqual(failures, [])
+
+
+class Hang(unittest.TestCase):
+    def test_health_stays_fast_while_a_backend_hangs_and_tells_when_it_is_back(self):
+        harness.need("bubblewrap")
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            hang, bwrap = pathlib.Path(folder, "hang"), pathlib.Path(folder, "bwrap")
+            bwrap.write_text(f'#!/bin/sh\n[ -e {hang} ] && exec sleep 60\nexec {shutil.which("bwrap")} "$@"\n')
+            bwrap.chmod(0o755)
+            with harness.Service(f"--bubblewrap.bwrap={bwrap}") as service:
+                service.process.send_signal(signal.SIGTERM)
+                self.assertEqual(service.process.wait(30), 0)
+                hang.touch()
+                service.process = subprocess.Popen([harness.BINARY, "serve", *service.options], stdin=subprocess.DEVNULL,
+                                                   stdout=service.log, stderr=service.log)
+
+                def health():
+                    started = time.monotonic()
+                    with contextlib.suppress(ConnectionRefusedError):
+                        answer = service.request("GET", "/health")
+                        self.assertLess(time.monotonic() - started, 1)
+                        return answer[0], json.loads(answer[2])["backends"]["bubblewrap"]["reason"]
+                    return None
+
+                self.wait(lambda: health() == (503, "has not answered its probe yet"), health)
+                status, fields, answer = service.request("POST", "/sandbox/a/shell", '{"command":"true"}')
+                self.assertEqual((status, fields["Retry-After"]), (503, "5"), answer)
+                self.assertEqual(health()[0], 503)
+                hang.unlink()
+                self.wait(lambda: health()[0] == 200, health)
+                self.assertTrue(service.post("a", "shell", command="true")["success"])
+
+    def wait(self, done, what):
+        deadline = time.monotonic() + 60
+        while not done():
+            self.assertLess(time.monotonic(), deadline, what())
+            time.sleep(0.1)
 
 
 class Tls(unittest.TestCase):
