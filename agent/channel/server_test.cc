@@ -227,6 +227,45 @@ TEST_P(Agent, DeadlineDoesNotWaitForCredit) {
   EXPECT_EQ(ending.result_int("stdout_dropped"), 9900);
 }
 
+// The end of an output costs no credit: neither none at all nor what was all used up holds it back.
+TEST_P(Agent, EndDoesNotWaitForCredit) {
+  for (const auto& [command, credit] : {std::pair{"exit 3", 0}, std::pair{"printf 12345; exit 3", 5}}) {
+    const uint32_t stream = host().Open({.op = "shell",
+                                         .args = Args("command", command),
+                                         .timeout_ms = 10'000,
+                                         .credit = static_cast<uint64_t>(credit)});
+    const Ending ending = host().Wait(stream);
+    EXPECT_EQ(ending.out.size(), static_cast<size_t>(credit));
+    EXPECT_EQ(ending.result_text("cause"), "exit") << command;
+    EXPECT_EQ(ending.result_int("exit_code"), 3) << command;
+    EXPECT_EQ(ending.result_int("stdout_dropped"), 0) << command;
+  }
+  ASSERT_EQ(host().Run(Request{.op = "file_write", .args = R"({"path":"empty"})", .input = ""}).code(), 0);
+  const Ending read = host().Run(
+      Request{.op = "file_read", .args = R"({"path":"empty"})", .timeout_ms = 10'000, .credit = 0});
+  EXPECT_EQ(read.code(), 0) << read.message();
+}
+
+// As the kernel does when memory runs out: the task ends without a word.
+TEST_P(Agent, AFileTaskThatIsKilledBeforeItsFirstWordEnds) {
+  const uint32_t stream = host().Open({.op = "file_read", .args = R"({"path":"none"})"});
+  host().Send(Kind::kCancel, 0, stream, R"({"cause":"cancelled"})");
+  const Ending ending = host().Wait(stream);
+  EXPECT_TRUE(ending.code() == CSB_E_CANCELLED || ending.code() == CSB_E_NOT_FOUND) << ending.message();
+}
+
+TEST_P(Agent, PipListsAllThatCodeCanImport) {
+  if (access("/usr/lib/python3/dist-packages/pip", F_OK) != 0) GTEST_SKIP() << "python3-pip is not installed";
+  ASSERT_EQ(Shell("d=$PYTHONUSERBASE/lib/python$(/usr/bin/python3 -c 'import sys;print(\"%d.%d\"%sys.version_"
+                  "info[:2])')/site-packages/csb_own-1.5.dist-info; mkdir -p $d; "
+                  "printf 'Metadata-Version: 2.1\\nName: csb-own\\nVersion: 1.5\\n' > $d/METADATA")
+                .result_int("exit_code"),
+            0);
+  const Ending ending = host().Run("pip_list", "{}");
+  EXPECT_THAT(ending.out, HasSubstr("csb-own"));
+  EXPECT_THAT(ending.out, HasSubstr("pip "));
+}
+
 TEST_P(Agent, BoundedOutputKeepsHeadAndTailAndSaysWhatIsMissingWhere) {
   const Ending ending =
       host().Run("shell", R"({"command":"seq 1 100000; echo e >&2","output":{"head":10,"tail":14}})");

@@ -326,6 +326,8 @@ void Stream::OnReport(const Report& report) {
   cleanup_limit_.Cancel();
   report_ = main_report_;
   if (result_) ReadResult();
+  // A task that was killed before it could tell: its pipes must come to their end all the same.
+  meta_seen_ = true;
   TryFinish();
 }
 
@@ -369,10 +371,12 @@ bool Stream::Drain(Output& output) {
         return false;
       case Progress::kNoCredit:
         output.watch.Set(0);
-        if (cause_ == Cause::kNone) return false;
-        // Cut short anyway: an end that waited for a slow reader would not be one.
         int left = 0;
-        if (ioctl(output.fd.get(), FIONREAD, &left) == 0 && left > 0) {
+        const bool known = ioctl(output.fd.get(), FIONREAD, &left) == 0;
+        // An empty pipe has come to its end, which costs no credit.
+        if (cause_ == Cause::kNone && (!known || left > 0)) return false;
+        // Cut short anyway: an end that waited for a slow reader would not be one.
+        if (left > 0) {
           output.bytes += static_cast<uint64_t>(left);
           output.dropped += static_cast<uint64_t>(left);
         }

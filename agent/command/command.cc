@@ -206,6 +206,8 @@ Status PreparePip(Command& command, Environment& env, std::string_view op, const
   auto& argv = command.spec.argv;
   command.is_pip = true;
   if (op == "pip_list") {
+    // All that code can import: with PIP_USER=1 pip would leave out what the system has.
+    env.Set("PIP_USER", "0");
     argv = {*python, "-m", "pip", "list"};
     return {};
   }
