@@ -123,8 +123,7 @@ TEST_F(BackendsTest, AnOldRecordIsNotReadWhileTheNewOneIsWritten) {
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   EXPECT_EQ(Ask(*service, CSB_OP_DESTROY, "alice")->Wait().code, CSB_OK);
   for (int i = 0; i < 20; ++i) {
-    const auto info = Json(Ask(*service, CSB_OP_STATUS, "alice")->Wait().result);
-    EXPECT_EQ(json::GetInt(info, "execution_count").value_or(0), 0);
+    EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_E_NOT_FOUND);
     std::this_thread::sleep_for(5ms);
   }
   std::ifstream(pipe).get();
@@ -171,6 +170,20 @@ TEST_F(BackendsTest, LiveSandboxesAreAdopted) {
   EXPECT_EQ(Shell(*service, "dave")->Wait().code, CSB_E_NO_CAPACITY) << "they count";
   EXPECT_EQ(Ask(*service, CSB_OP_STOP, "carol")->Wait().code, CSB_OK);
   ASSERT_TRUE(Eventually([&] { return Shell(*service, "bob")->Wait().code == CSB_OK; }));
+}
+
+// Asking for it may have connected the backend to it, which keeps it alive: so it is idle-stopped too,
+// unless another process uses it.
+TEST_F(BackendsTest, ASandboxThatAnotherProcessMadeIsAdoptedByItsStatus) {
+  Make("0.2");
+  Write("alice", "docker");
+  Start();
+  EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_E_NOT_FOUND);
+  docker->Put("alice", true);
+  EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_OK);
+  ASSERT_TRUE(docker->WaitCount(CSB_OP_STOP, 1));
+  EXPECT_EQ(docker->last_payload(CSB_OP_STOP), R"({"if_unused":true})");
+  EXPECT_TRUE(Eventually([&] { return active() == 0; }));
 }
 
 TEST_F(BackendsTest, OperationsWaitForTheList) {

@@ -79,6 +79,10 @@ Error Unavailable(const std::string& backend, const std::string& reason) {
           "the user's files are there; try again soon, and see `clara-sandbox doctor`", true};
 }
 
+Error NoSandbox() {
+  return {CSB_E_NOT_FOUND, "the user has no sandbox", "run something first: that makes one", false};
+}
+
 Error ShuttingDown() {
   return {CSB_E_CANCELLED, "the service is shutting down", "try again once it is back", true};
 }

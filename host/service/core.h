@@ -162,6 +162,8 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
   std::string Explain();
 
   // records.cc
+  // A backend that keeps the files calls it stopped; the user has none all the same.
+  bool WasDestroyed(User& user);                 // locked
   void LoadRecord(User& user);                   // locked
   void SaveSoon(const UserPtr& user, bool now);  // locked
   void WriteRecords();
@@ -170,6 +172,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
 
   // drain.cc
   void Drain(std::chrono::milliseconds grace);
+  void CancelAll();
 
   const ServiceOptions options;
   const Limits limits;
@@ -220,6 +223,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
 std::string FormatTime(int64_t ms);  // RFC 3339 UTC with milliseconds
 int64_t WallMs();                    // milliseconds since the epoch
 Error Unavailable(const std::string& backend, const std::string& reason);
+Error NoSandbox();
 Error ShuttingDown();
 
 }  // namespace csb::host

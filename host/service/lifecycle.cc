@@ -15,10 +15,6 @@
 namespace csb::host {
 namespace {
 
-Error NoSandbox() {
-  return {CSB_E_NOT_FOUND, "the user has no sandbox", "run something first: that makes one", false};
-}
-
 bool IsLifecycle(uint32_t op) {
   return op == CSB_OP_CREATE || op == CSB_OP_STOP || op == CSB_OP_RESTART || op == CSB_OP_DESTROY;
 }
@@ -212,6 +208,7 @@ void Service::Core::OnReady(const UserPtr& user, const OpPtr& op, int backend, b
 void Service::Core::BecomeLive(const UserPtr& user, int backend) {
   BackendState& b = *backends[static_cast<size_t>(backend)];
   user->live = true;
+  user->destroyed = false;
   user->backend = backend;
   ++user->generation;
   user->last_active = Timers::Clock::now();
@@ -231,6 +228,11 @@ void Service::Core::RunEnd(const UserPtr& user, const OpPtr& op) {
     op->Finish({.result = not_found});
     return EndControl(user);
   }
+  bool again = false;
+  if (destroy && !live) {
+    std::lock_guard lock(user->mutex);
+    again = WasDestroyed(*user);
+  }
   op->backend = target;
   CallRequest request;
   request.op = op->op;
@@ -239,7 +241,7 @@ void Service::Core::RunEnd(const UserPtr& user, const OpPtr& op) {
   request.payload = op->payload;
   request.deadline = options.control_deadline;
   StartCall(target, std::move(request), op,
-            [core = shared_from_this(), user, op, target, destroy, not_found](Outcome o) {
+            [core = shared_from_this(), user, op, target, destroy, again, not_found](Outcome o) {
               core->Report(target, o.code, o.message, false);
               if (o.code == CSB_E_NO_SANDBOX || o.code == CSB_E_NOT_FOUND) o = {.result = not_found};
               if (o.code == CSB_OK) {
@@ -249,7 +251,10 @@ void Service::Core::RunEnd(const UserPtr& user, const OpPtr& op) {
                 if (destroy) {
                   user->created_ms = 0;
                   user->execution_count = 0;
-                  if (doc && json::GetBool(*doc, "files_preserved") == false) user->pin.clear();
+                  const bool files = !doc || json::GetBool(*doc, "files_preserved") != false;
+                  user->destroyed = files;
+                  if (!files) user->pin.clear();
+                  if (files && again) o.result = R"({"status":"not_found","files_preserved":true})";
                 }
                 core->SaveSoon(user, true);
               }
@@ -399,6 +404,8 @@ void Service::Core::OnIdle(const UserPtr& user, uint64_t generation) {
     CallRequest request;
     request.op = CSB_OP_STOP;
     request.user = user->id;
+    // Another host process may be using it; what that one does is not seen here.
+    request.payload = R"({"if_unused":true})";
     request.deadline = core->options.control_deadline;
     core->StartCall(backend, std::move(request), nullptr, [core, user, backend](Outcome o) {
       core->Report(backend, o.code, o.message, false);

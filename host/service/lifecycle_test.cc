@@ -42,6 +42,15 @@ TEST_F(LifecycleTest, ALife) {
   EXPECT_EQ(active(), 1);
   EXPECT_THAT(Ask(*service, CSB_OP_DESTROY, "alice")->Wait().result, HasSubstr(R"("files_preserved":true)"));
   EXPECT_EQ(active(), 0);
+  EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_E_NOT_FOUND) << "files are no sandbox";
+  EXPECT_EQ(Ask(*service, CSB_OP_DESTROY, "alice")->Wait().result,
+            R"({"status":"not_found","files_preserved":true})");
+  Restart();
+  EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_E_NOT_FOUND) << "the record tells";
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(Ask(*service, CSB_OP_STOP, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(json::GetString(Json(Ask(*service, CSB_OP_STATUS, "alice")->Wait().result), "status"), "stopped");
+  EXPECT_THAT(Ask(*service, CSB_OP_DESTROY, "alice")->Wait().result, HasSubstr(R"("deleted")"));
   EXPECT_THAT(Ask(*service, CSB_OP_DESTROY, "alice", R"({"purge":true})")->Wait().result,
               HasSubstr(R"("files_preserved":false)"));
   EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_E_NOT_FOUND);
@@ -247,6 +256,26 @@ TEST_F(LifecycleTest, DrainEndsTheRestAfterTheGrace) {
   }
   EXPECT_THAT(running->message, HasSubstr("shutting down"));
   EXPECT_THAT(waiting->message, HasSubstr("shutting down"));
+}
+
+TEST_F(LifecycleTest, DrainEndsWhatWasBeingSubmittedWhenItBegan) {
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  docker->Hold(CSB_OP_EXECUTE);
+  const std::string code =
+      R"({"code":")" + std::string(8 << 20, 'x') + R"("})";  // takes its time to be checked
+  std::shared_ptr<Reply> late;
+  std::thread submits([&] { late = Ask(*service, CSB_OP_EXECUTE, "alice", code); });
+  std::this_thread::sleep_for(3ms);
+  std::thread releases([&] {  // so that a drain without end fails
+    std::this_thread::sleep_for(6s);
+    docker->Release(CSB_OP_EXECUTE);
+  });
+  const auto began = std::chrono::steady_clock::now();
+  service->Drain(0ms);
+  EXPECT_LT(std::chrono::steady_clock::now() - began, 5s);
+  submits.join();
+  releases.join();
 }
 
 TEST_F(LifecycleTest, DrainOutlastsABackendThatIgnoresCancel) {

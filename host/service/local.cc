@@ -200,8 +200,7 @@ void Service::Core::RunStatus(const OpPtr& op) {
     generation = user->generation;
   }
   auto error = FindHome(*user, &target, &live);
-  if (!error && target < 0)
-    error = Error{CSB_E_NOT_FOUND, "the user has no sandbox", "run something first: that makes one", false};
+  if (!error && target < 0) error = NoSandbox();
   if (error) {
     op->Finish(Outcome::Of(*error));
     return MaybeForget(user);
@@ -216,18 +215,23 @@ void Service::Core::RunStatus(const OpPtr& op) {
             [core = shared_from_this(), op, user, target, generation](Outcome o) {
               core->Report(target, o.code, o.message, false);
               bool ended = o.code == CSB_E_NO_SANDBOX || o.code == CSB_E_NOT_FOUND;
+              Result<json::Document> running = o.ToError();
               if (o.code == CSB_OK) {
-                const auto doc = json::ParseObject(o.result);
-                ended = doc && json::GetString(*doc, "status") == "stopped";
+                running = json::ParseObject(o.result);
+                ended = running && json::GetString(*running, "status") == "stopped";
                 o.result = core->MergeInfo(*user, target, o.result);
+                std::lock_guard lock(user->mutex);
+                if (ended && core->WasDestroyed(*user)) o = Outcome::Of(NoSandbox());
               } else if (o.code == CSB_E_NO_SANDBOX) {
                 o.code = CSB_E_NOT_FOUND;
               }
-              if (ended) {  // it went away unseen
+              {
                 std::lock_guard lock(user->mutex);
-                if (user->live && user->generation == generation && user->running.empty() &&
-                    user->control == Control::kNone)
-                  core->MarkAbsent(*user);
+                const bool settled = user->generation == generation && user->control == Control::kNone;
+                if (ended && settled && user->live && user->running.empty())
+                  core->MarkAbsent(*user);  // it went away unseen
+                else if (running && settled && !user->live && !user->dead)
+                  core->AdoptLive(user, target, *running);  // another process made it
               }
               op->Finish(std::move(o));
               core->MaybeForget(user);

@@ -48,6 +48,7 @@ std::string ToJson(const UserRecord& r) {
   json::Member(w, "created_ms", r.created_ms);
   json::Member(w, "last_used_ms", r.last_used_ms);
   json::Member(w, "execution_count", r.execution_count);
+  json::Member(w, "destroyed", r.destroyed);
   w.EndObject();
   return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
 }
@@ -59,8 +60,12 @@ Result<UserRecord> FromJson(std::string_view text) {
   const auto backend = json::GetString(*doc, "backend");
   const auto count = json::GetInt(*doc, "execution_count").value_or(0);
   if (!user || !backend || count < 0) return Error{CSB_E_INVALID, "members are missing or wrong", "", false};
-  return UserRecord{std::string(*user), std::string(*backend), json::GetInt(*doc, "created_ms").value_or(0),
-                    json::GetInt(*doc, "last_used_ms").value_or(0), static_cast<uint64_t>(count)};
+  return UserRecord{std::string(*user),
+                    std::string(*backend),
+                    json::GetInt(*doc, "created_ms").value_or(0),
+                    json::GetInt(*doc, "last_used_ms").value_or(0),
+                    static_cast<uint64_t>(count),
+                    json::GetBool(*doc, "destroyed").value_or(false)};
 }
 
 }  // namespace

@@ -29,6 +29,7 @@ struct UserRecord {
   std::string backend;                       // that holds the files; empty: none does
   int64_t created_ms = 0, last_used_ms = 0;  // since the epoch, UTC; 0: unknown
   uint64_t execution_count = 0;
+  bool destroyed = false;  // there is no sandbox, only files
 };
 
 class RecordStore {

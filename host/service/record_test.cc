@@ -31,13 +31,14 @@ class RecordTest : public testing::Test {
 TEST_F(RecordTest, KeepsEveryMember) {
   const auto store = Store();
   EXPECT_FALSE(store.Load("alice"));
-  ASSERT_TRUE(store.Save({"ali\"ce\xc3\xa9", "docker", 1, 2, 3}));
+  ASSERT_TRUE(store.Save({"ali\"ce\xc3\xa9", "docker", 1, 2, 3, true}));
   const auto r = store.Load("ali\"ce\xc3\xa9");
   ASSERT_TRUE(r);
   EXPECT_EQ(r->backend, "docker");
   EXPECT_EQ(r->created_ms, 1);
   EXPECT_EQ(r->last_used_ms, 2);
   EXPECT_EQ(r->execution_count, 3u);
+  EXPECT_TRUE(r->destroyed);
   EXPECT_TRUE(store.Remove("ali\"ce\xc3\xa9"));
   EXPECT_TRUE(store.Remove("ali\"ce\xc3\xa9"));
   EXPECT_FALSE(store.Load("ali\"ce\xc3\xa9"));

@@ -17,6 +17,14 @@ void Service::Core::LoadRecord(User& user) {
   user.created_ms = record->created_ms;
   user.last_used_ms = record->last_used_ms;
   user.execution_count = record->execution_count;
+  user.destroyed = record->destroyed;
+}
+
+bool Service::Core::WasDestroyed(User& user) {
+  if (!user.destroyed || user.dirty || user.saving) return user.destroyed;
+  // Another host process may have made one since.
+  if (const auto record = records.Load(user.id)) user.destroyed = record->destroyed;
+  return user.destroyed;
 }
 
 void Service::Core::SaveSoon(const UserPtr& user, bool now) {
@@ -56,7 +64,8 @@ void Service::Core::WriteRecords() {
         std::lock_guard lock(user->mutex);
         user->dirty = false;
         user->saving = true;
-        record = {user->id, user->pin, user->created_ms, user->last_used_ms, user->execution_count};
+        record = {user->id,       user->pin, user->created_ms, user->last_used_ms, user->execution_count,
+                  user->destroyed};
       }
       const Status s = record.backend.empty() ? records.Remove(record.user) : records.Save(record);
       {

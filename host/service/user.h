@@ -58,9 +58,10 @@ struct User {
 
   int64_t created_ms = 0, last_used_ms = 0;
   uint64_t execution_count = 0;
-  bool dirty = false;   // queued to be written
-  bool saving = false;  // being written: what is on disk is older
-  bool kept = true;     // the last write worked
+  bool destroyed = false;  // the sandbox was, and its files are kept; see Core::WasDestroyed
+  bool dirty = false;      // queued to be written
+  bool saving = false;     // being written: what is on disk is older
+  bool kept = true;        // the last write worked
 
   bool Blank() const {
     return !live && !slot && control == Control::kNone && queue.empty() && running.empty() && !dirty &&

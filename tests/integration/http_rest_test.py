@@ -225,6 +225,9 @@ class Rest(unittest.TestCase):
         self.assertEqual(self.service.post(user, "shell", command="cat file")["output"], "kept\n")
         status, answer = self.service.call("DELETE", user, "/destroy")
         self.assertEqual((status, answer), (200, {"status": "deleted", "files_preserved": True}))
+        self.assertEqual(self.service.call("GET", user, "/status")[0], 404)
+        status, answer = self.service.call("DELETE", user, "/destroy")
+        self.assertEqual((status, answer), (200, {"status": "not_found", "files_preserved": True}))
         self.assertEqual(self.service.post(user, "shell", command="cat file")["output"], "kept\n")
         status, answer = self.service.call("DELETE", user, "?purge=true")
         self.assertEqual((status, answer["status"]), (200, "deleted"))
@@ -361,7 +364,7 @@ class Hang(unittest.TestCase):
         with tempfile.TemporaryDirectory() as folder:
             os.chmod(folder, 0o755)
             hang, bwrap = pathlib.Path(folder, "hang"), pathlib.Path(folder, "bwrap")
-            bwrap.write_text(f'#!/bin/sh\n[ -e {hang} ] && exec sleep 60\nexec {shutil.which("bwrap")} "$@"\n')
+            bwrap.write_text(f'#!/bin/sh\n[ -e {hang} ] && exec sleep 600\nexec {shutil.which("bwrap")} "$@"\n')
             bwrap.chmod(0o755)
             with harness.Service(f"--bubblewrap.bwrap={bwrap}") as service:
                 service.process.send_signal(signal.SIGTERM)
