@@ -60,7 +60,8 @@ int WaitForEnd(SignalWaiter& signals, App& app, void (App::*on_hangup)()) {
   }
 }
 
-int RunFrontends(App& app, SignalWaiter& signals, const std::vector<std::string>& frontends,
+// grace: seconds for what runs when a signal asks for the end.
+int RunFrontends(App& app, SignalWaiter& signals, const std::vector<std::string>& frontends, double grace,
                  void (App::*on_hangup)()) {
   if (auto status = app.StartService(ListensPublicly(app.config(), app.schema(), frontends)); !status)
     return Fail(status.error());
@@ -71,7 +72,7 @@ int RunFrontends(App& app, SignalWaiter& signals, const std::vector<std::string>
   if (!status) return Fail(status.error());
   const int signal = WaitForEnd(signals, app, on_hangup);
   // Who asked itself for the end has nothing left to wait for.
-  const double grace = signal == 0 ? 0 : app.config().Number("sandbox.shutdown_grace").value_or(10);
+  if (signal == 0) grace = 0;
   app.Log(CSB_LOG_INFO, "host", signal == 0 ? "ending" : "ending after a signal; a second one ends at once");
   Impatience impatience(signals, app);
   app.Shutdown(milliseconds(std::llround(grace * 1000)));
@@ -87,7 +88,8 @@ int Serve(const Arguments& arguments) {
     return Fail({CSB_E_INVALID,
                  (*app)->config().Where("sandbox.frontends") + ": sandbox.frontends names no frontend",
                  "Write sandbox.frontends = http", false});
-  return RunFrontends(**app, signals, frontends, &App::Reload);
+  const double grace = (*app)->config().Number("sandbox.shutdown_grace").value_or(10);
+  return RunFrontends(**app, signals, frontends, grace, &App::Reload);
 }
 
 int Stdio(const Arguments& arguments) {
@@ -97,7 +99,9 @@ int Stdio(const Arguments& arguments) {
   if (arguments.Has("only")) options.keys.emplace_back("stdio.only", "true");
   auto app = App::Create(options);
   if (!app) return Fail(app.error());
-  return RunFrontends(**app, signals, {"stdio"}, nullptr);
+  // Without grace: a client that signals has closed standard input before, and waited (MCP: shutdown of
+  // stdio).
+  return RunFrontends(**app, signals, {"stdio"}, 0, nullptr);
 }
 
 constexpr OptionSpec kStdioOptions[] = {
@@ -123,8 +127,9 @@ const Command kStdioCommand = {"stdio",
                                "[--user USER [--only]] [OPTIONS]",
                                "Serve the Model Context Protocol on stdin and stdout",
                                "For an assistant's configuration: {\"command\": \"clara-sandbox\", \"args\": "
-                               "[\"stdio\"]}. Ends when stdin does.\n"
-                               "The log goes to stderr.",
+                               "[\"stdio\"]}. Ends when stdin does\n"
+                               "and what was called has answered; at once on SIGTERM, or when nobody reads "
+                               "stdout. The log goes to stderr.",
                                kStdioOptions,
                                false,
                                Stdio};

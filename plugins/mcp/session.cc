@@ -384,6 +384,11 @@ void McpSession::OnTime(Clock::time_point now) {
   }
 }
 
+bool McpSession::Idle() const {
+  const std::lock_guard lock(impl_->mu);
+  return impl_->calls.empty();
+}
+
 void McpSession::CancelAll() { impl_->Close(); }
 
 }  // namespace csb::mcp

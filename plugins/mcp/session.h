@@ -52,6 +52,10 @@ class McpSession {
   std::optional<Clock::time_point> NextWake() const;
   void OnTime(Clock::time_point now = Clock::now());
 
+  // No call is under way: everything that came is answered or cancelled. Asked after the `send` of a call's
+  // answer, it counts that call no more.
+  bool Idle() const;
+
   // Cancels what runs; nothing is sent for it, nor for anything else from here on.
   void CancelAll();
 

@@ -148,6 +148,11 @@ void LineWriter::Loop() {
       if (handlers_.on_low) handlers_.on_low();
       lock.lock();
     }
+    if (queue_.empty() && !broken_ && handlers_.on_empty) {
+      lock.unlock();
+      handlers_.on_empty();
+      lock.lock();
+    }
   }
 }
 

@@ -32,6 +32,7 @@ class LineWriter {
   struct Handlers {
     std::function<void()> on_low;     // the queue fell below kLow after it had been above kHigh
     std::function<void()> on_broken;  // nobody reads any more; once
+    std::function<void()> on_empty;   // what a Write had to leave behind is written
   };
 
   LineWriter(int fd, Handlers handlers);  // fd: borrowed, open until the destructor has returned

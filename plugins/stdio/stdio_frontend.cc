@@ -72,13 +72,17 @@ StdioFrontend::~StdioFrontend() {
 Status StdioFrontend::Start(Finished finished) {
   finished_ = std::move(finished);
   try {
-    writer_ = std::make_unique<LineWriter>(out_, LineWriter::Handlers{[this] { Wake(); },
-                                                                      [this] {
-                                                                        broken_ = true;
-                                                                        Wake();
-                                                                      }});
-    session_ = std::make_unique<mcp::McpSession>(
-        service_, options_, [this](std::string line) { writer_->Write(std::move(line)); });
+    LineWriter::Handlers handlers;
+    handlers.on_low = handlers.on_empty = [this] { Wake(); };
+    handlers.on_broken = [this] {
+      broken_ = true;
+      Wake();
+    };
+    writer_ = std::make_unique<LineWriter>(out_, std::move(handlers));
+    session_ = std::make_unique<mcp::McpSession>(service_, options_, [this](std::string line) {
+      writer_->Write(std::move(line));
+      if (input_over_) Wake();
+    });
     reader_ = std::thread([this] { Read(); });
   } catch (const std::system_error& e) {
     return Error{CSB_E_NO_CAPACITY, std::string("can't start a thread: ") + e.what(), "", true};
@@ -100,8 +104,11 @@ bool StdioFrontend::ReadOnce(LineSplitter& lines, int* exit_code) {
   const auto on_line = [this](std::string_view line) { session_->OnMessage(line); };
   // A client that does not read its answers asks nothing new meanwhile.
   const bool full = writer_->queued() > LineWriter::kHigh;
-  pollfd fds[2] = {{in_, static_cast<short>(full ? 0 : POLLIN), 0}, {wake_.get(), POLLIN, 0}};
-  if (::poll(fds, 2, PollTimeout(session_->NextWake())) < 0 && errno != EINTR) {
+  // Standard output only says that nobody reads any more (poll(2): POLLERR of a pipe, POLLHUP of a socket).
+  pollfd fds[3] = {{input_over_ ? -1 : in_, static_cast<short>(full ? 0 : POLLIN), 0},
+                   {wake_.get(), POLLIN, 0},
+                   {out_, 0, 0}};
+  if (::poll(fds, 3, PollTimeout(session_->NextWake())) < 0 && errno != EINTR) {
     host_.LogError(ErrnoError("poll", "standard input").message);
     *exit_code = 1;
     return false;
@@ -111,11 +118,12 @@ bool StdioFrontend::ReadOnce(LineSplitter& lines, int* exit_code) {
     uint64_t count;
     [[maybe_unused]] const ssize_t n = ::read(wake_.get(), &count, sizeof count);
   }
-  if (broken_) {
+  if (broken_ || (fds[2].revents & (POLLERR | POLLHUP)) != 0) {
     host_.LogInfo("the client closed standard output");
     return false;
   }
-  if (stopping_ || fds[0].revents == 0) return true;
+  if (stopping_) return true;
+  if (fds[0].revents == 0) return !AllSaid();
   if ((fds[0].revents & (POLLIN | POLLHUP)) == 0) {
     host_.LogError("standard input is not open");
     *exit_code = 1;
@@ -130,8 +138,9 @@ bool StdioFrontend::ReadOnce(LineSplitter& lines, int* exit_code) {
     return false;
   }
   if (n == 0) {
+    input_over_ = true;
     lines.Finish(on_line);
-    return false;
+    return !AllSaid();
   }
   lines.Feed({buffer, static_cast<size_t>(n)}, on_line, [this] {
     session_->OnUnreadable("the line has more than " + std::to_string(kMaxLine >> 20) + " MiB");

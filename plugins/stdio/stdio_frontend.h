@@ -3,9 +3,10 @@
 // stdio_frontend.h: MCP over standard input and output, for one client that started this process
 // (modelcontextprotocol.io, transports: stdio). One message a line; nothing else goes to stdout.
 //
-// The end of input ends the host: what runs is cancelled, what is queued is still written. A client
-// that does not read is not read from any further, until it does; nothing deadlocks and memory
-// stays bounded.
+// The end of input ends the host once the calls under way have ended and their answers are written,
+// so a script can pipe its messages in. A client that reads no more (its end of stdout is closed)
+// ends it at once: what runs is cancelled. A client that does not read for a while is not read from
+// any further, until it does; nothing deadlocks and memory stays bounded.
 #pragma once
 
 #include <atomic>
@@ -37,16 +38,19 @@ class StdioFrontend : public Frontend {
   StdioFrontend(HostRef host, ServiceClient service, mcp::ToolOptions options, int in, int out,
                 UniqueFd wake);
   void Read();
-  // One round of reading; false: the input is over, with this exit code.
+  // One round of reading; false: the conversation is over, with this exit code.
   bool ReadOnce(class LineSplitter& lines, int* exit_code);
   void Wake();
+  // A client that sends no more waits for nothing else.
+  bool AllSaid() const { return input_over_ && session_->Idle() && writer_->queued() == 0; }
 
   const HostRef host_;
   const ServiceClient service_;
   const mcp::ToolOptions options_;
   const int in_, out_;
-  const UniqueFd wake_;  // eventfd: stop, the writer has room, the writer is broken
-  std::atomic<bool> stopping_ = false, broken_ = false;
+  const UniqueFd
+      wake_;  // eventfd: stop, the writer has room or is broken, after the input's end also each answer
+  std::atomic<bool> stopping_ = false, broken_ = false, input_over_ = false;
   Finished finished_;
   // The session outlives its calls' answers, the writer the session.
   std::unique_ptr<LineWriter> writer_;

@@ -135,15 +135,70 @@ TEST_P(StdioTest, AnswersLineByLine) {
   EXPECT_EQ(service_.requests()[0].user, "default");
 }
 
-TEST_P(StdioTest, EndOfInputCancelsWhatRunsAndEndsWithZero) {
+TEST_P(StdioTest, EndOfInputWithNothingUnderWayEndsWithZero) {
+  Say(R"({"jsonrpc":"2.0","id":1,"method":"ping"})");
+  to_server_.reset();
+  EXPECT_EQ(exit_.get_future().get(), 0);
+  EXPECT_THAT(Hear(), HasSubstr(R"("id":1)"));
+}
+
+// As `printf '…' | clara-sandbox stdio` does.
+TEST_P(StdioTest, EndOfInputLetsCallsAnswerAndEndsWithZero) {
   Hold();
   Say(Shell(1));
   Say(R"({"jsonrpc":"2.0","id":2,"method":"ping"})");
   EXPECT_THAT(Hear(), HasSubstr(R"("id":2)"));
   to_server_.reset();
+  auto exit = exit_.get_future();
+  EXPECT_EQ(exit.wait_for(100ms), std::future_status::timeout);
+  EXPECT_FALSE(op_->cancelled_);
+  op_->sink_.Done(R"({"exit_code":0,"cause":"exit"})");
+  EXPECT_EQ(exit.get(), 0);
+  EXPECT_THAT(Hear(), HasSubstr(R"("id":1)"));
+}
+
+TEST_P(StdioTest, LastLineThatIsACallIsAnswered) {
+  service_.OnDone(CSB_OP_SHELL, R"({"exit_code":0,"cause":"exit"})", "hi\n");
+  const std::string call = Shell(1);
+  ASSERT_EQ(::write(to_server_.get(), call.data(), call.size()), static_cast<ssize_t>(call.size()));
+  to_server_.reset();
+  EXPECT_EQ(exit_.get_future().get(), 0);
+  EXPECT_THAT(Hear(), HasSubstr(R"("text":"hi\n")"));
+}
+
+TEST_P(StdioTest, ReaderThatGoesAwayCancelsWhatRunsAtOnce) {
+  Hold();
+  Say(Shell(1));
+  Say(R"({"jsonrpc":"2.0","id":2,"method":"ping"})");
+  EXPECT_THAT(Hear(), HasSubstr(R"("id":2)"));
+  from_server_.reset();
   EXPECT_EQ(exit_.get_future().get(), 0);
   EXPECT_TRUE(op_->cancelled_);
-  EXPECT_EQ(Hear(30ms), "");
+}
+
+// As when the client is killed.
+TEST_P(StdioTest, ReaderThatGoesAwayAfterTheEndOfInputCancelsToo) {
+  Hold();
+  Say(Shell(1));
+  Say(R"({"jsonrpc":"2.0","id":2,"method":"ping"})");
+  EXPECT_THAT(Hear(), HasSubstr(R"("id":2)"));
+  to_server_.reset();
+  auto exit = exit_.get_future();
+  EXPECT_EQ(exit.wait_for(50ms), std::future_status::timeout);
+  from_server_.reset();
+  EXPECT_EQ(exit.get(), 0);
+  EXPECT_TRUE(op_->cancelled_);
+}
+
+TEST_P(StdioTest, AnswersWaitForASlowReaderAfterTheEndOfInput) {
+  constexpr int kRequests = 100;  // about 6 KiB each, more than a pipe or socket holds
+  for (int i = 0; i < kRequests; ++i)
+    Say(R"({"jsonrpc":"2.0","id":)" + std::to_string(i) + R"(,"method":"tools/list"})");
+  to_server_.reset();
+  auto exit = exit_.get_future();
+  EXPECT_EQ(exit.wait_for(100ms), std::future_status::timeout);
+  for (int i = 0; i < kRequests; ++i) ASSERT_THAT(Hear(), HasSubstr(R"("id":)" + std::to_string(i) + ","));
+  EXPECT_EQ(exit.get(), 0);
 }
 
 TEST_P(StdioTest, LastLineWithoutANewlineIsServed) {

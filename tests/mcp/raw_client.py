@@ -6,9 +6,10 @@
         result = server.call("run_shell", {"command": "id"})
 """
 import json
-
+import os
 import pathlib
 import queue
+import select
 import subprocess
 import sys
 import tempfile
@@ -48,6 +49,7 @@ class Server:
         self.errors = self.stderr or tempfile.TemporaryFile()
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors)
         self.lines = queue.Queue()
+        self.left = os.pipe()
         self.waiting = {}  # answers that came before they were asked for
         self.others = []  # notifications, answers without an id
         self.next_id = 1
@@ -68,11 +70,28 @@ class Server:
             self.reader.join()
             self.process.stdout.close()
             self.errors.close()
+            for fd in self.left:
+                os.close(fd)
 
     def _read(self):
-        for line in self.process.stdout:
-            self.lines.put(line)
+        # Without Python's own buffer, so that leave() can end it between two lines.
+        stdout, rest = self.process.stdout.fileno(), b""
+        while select.select([stdout, self.left[0]], [], [])[0] == [stdout]:
+            data = os.read(stdout, 1 << 20)
+            if not data:
+                break
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                self.lines.put(line + b"\n")
+        if rest:
+            self.lines.put(rest)
         self.lines.put(None)
+
+    def leave(self):
+        """Reads no more: closes this side of the server's stdout."""
+        os.write(self.left[1], b"x")
+        self.reader.join()
+        self.process.stdout.close()
 
     def log(self):
         self.errors.seek(0)

@@ -228,7 +228,23 @@ class Binding(unittest.TestCase):
             self.assertTrue(refused["isError"])
             self.assertIn("alice only", text_of(refused))
 
-    def test_end_of_input_ends_what_runs(self):
+
+class End(unittest.TestCase):
+    def test_what_is_piped_in_is_answered(self):
+        messages = [{"jsonrpc": "2.0", "id": 1, "method": "initialize",
+                     "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "sh", "version": "1"}}},
+                    {"jsonrpc": "2.0", "method": "notifications/initialized"},
+                    {"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+                     "params": {"name": "run_shell", "arguments": {"command": "sleep 1; echo late"}}},
+                    {"jsonrpc": "2.0", "id": 3, "method": "tools/call",
+                     "params": {"name": "run_shell", "arguments": {"command": "echo early"}}}]
+        ran = subprocess.run([harness.BINARY, "stdio", *folders.options()], capture_output=True, timeout=60,
+                             input="\n".join(map(json.dumps, messages)).encode())
+        self.assertEqual(ran.returncode, 0, ran.stderr)
+        answers = {a["id"]: a["result"] for a in map(json.loads, ran.stdout.splitlines())}
+        self.assertEqual((text_of(answers[3]), text_of(answers[2])), ("early\n", "late\n"))
+
+    def ends_what_runs(self, end):
         with Server(folders) as server:
             server.initialize()
             server.call("run_shell", {"command": "rm -f beat"})
@@ -236,13 +252,22 @@ class Binding(unittest.TestCase):
             while "beat" not in text_of(server.call("list_files", {})):
                 time.sleep(0.02)
             start = time.monotonic()
-            server.process.stdin.close()
+            end(server)
             self.assertEqual(server.process.wait(timeout=20), 0)
             self.assertLess(time.monotonic() - start, 5)
         with Server(folders) as server:
             server.initialize()
             self.assertEqual(text_of(server.call("run_shell", {"command": "sleep 0.5; find . -name beat -newermt '-0.3 seconds'"})),
                              "(no output)")
+
+    def test_sigterm_ends_what_runs_at_once(self):
+        self.ends_what_runs(lambda server: server.process.terminate())
+
+    def test_a_client_that_is_killed_ends_what_runs_at_once(self):
+        self.ends_what_runs(lambda server: (server.process.stdin.close(), server.leave()))
+
+    def test_a_reader_that_leaves_ends_what_runs_at_once(self):
+        self.ends_what_runs(lambda server: server.leave())
 
 
 if __name__ == "__main__":
