@@ -24,7 +24,7 @@ enum class Type {
   kPath,  // string without NUL, 1..4096 bytes
   kInt,   // integer in min..max
   kBool,
-  kTimeout,  // seconds; min is the default of the operation
+  kTimeout,  // seconds; min is the default of the operation, max may be more than that of executions
   kStrings,  // array of strings without NUL; min..max of them
   kEnv,      // object of strings
   kOutput,   // {"head":N,"tail":N}
@@ -51,12 +51,15 @@ constexpr size_t kMaxEnvironment = 1024;       // members
 constexpr double kMaxHead = 1 << 30;           // bytes
 constexpr double kMaxTail = 16 << 20;          // bytes, which are held in memory
 constexpr double kUseDefault = -1;             // default_execution_timeout
+constexpr double kMaxTransfer = 3600;          // seconds: a large file on a slow line runs nothing
 
 constexpr Field kOutput{"output", Type::kOutput};
 constexpr Field kCwd{"cwd", Type::kPath};
 constexpr Field kEnv{"env", Type::kEnv};
 constexpr Field kPath{"path", Type::kPath, true};
-constexpr Field Timeout(double otherwise) { return {"timeout", Type::kTimeout, false, otherwise}; }
+constexpr Field Timeout(double otherwise, double most = 0) {
+  return {"timeout", Type::kTimeout, false, otherwise, most};
+}
 
 constexpr std::array kCreate = {Field{"image", Type::kImage}, Field{"memory_limit", Type::kSize},
                                 Field{"cpu_limit", Type::kCores}, Field{"backend", Type::kBackend}};
@@ -75,8 +78,8 @@ constexpr std::array kExec = {Field{"argv", Type::kStrings, true, 1, kMaxArgumen
 constexpr std::array kPipInstall = {Field{"package", Type::kPackage, true}, Timeout(120), kOutput};
 constexpr std::array kPipList = {Timeout(60), kOutput};
 constexpr std::array kFileRead = {kPath, Field{"offset", Type::kInt, false, -kMaxInt, kMaxInt},
-                                  Field{"length", Type::kInt, false, 0, kMaxInt}, Timeout(60)};
-constexpr std::array kFileWrite = {kPath, Field{"mode", Type::kMode}, Timeout(60)};
+                                  Field{"length", Type::kInt, false, 0, kMaxInt}, Timeout(60, kMaxTransfer)};
+constexpr std::array kFileWrite = {kPath, Field{"mode", Type::kMode}, Timeout(60, kMaxTransfer)};
 constexpr std::array kFileDelete = {kPath, Field{"recursive", Type::kBool}, Timeout(60)};
 constexpr std::array kFileList = {Field{"path", Type::kPath}, Field{"limit", Type::kInt, false, 1, 1'000'000},
                                   Timeout(60)};
@@ -180,14 +183,15 @@ Status CheckOutput(const Field& f, const Value& v) {
   return {};
 }
 
-Status CheckTimeout(const Value& v, const Limits& limits, double* out) {
+Status CheckTimeout(const Field& f, const Value& v, const Limits& limits, double* out) {
   const double seconds = v.IsNumber() ? v.GetDouble() : std::nan("");
+  const double most = std::max(f.max, limits.max_execution_timeout);
   // NaN fails both comparisons.
-  if (!(seconds >= kMinTimeout && seconds <= limits.max_execution_timeout))
-    return Invalid("timeout",
-                   "must be a number between " + FormatNumber(kMinTimeout) + " and " +
-                       FormatNumber(limits.max_execution_timeout) + " seconds",
-                   "the cap is SANDBOX_MAX_EXECUTION_TIMEOUT; run longer work in the background");
+  if (!(seconds >= kMinTimeout && seconds <= most))
+    return Invalid(
+        "timeout",
+        "must be a number between " + FormatNumber(kMinTimeout) + " and " + FormatNumber(most) + " seconds",
+        "the cap is SANDBOX_MAX_EXECUTION_TIMEOUT; run longer work in the background");
   *out = seconds;
   return {};
 }
@@ -286,7 +290,7 @@ Status CheckField(const Field& f, Value& v, Context& context) {
     case Type::kBool:
       return v.IsBool() ? Status() : Status(Invalid(f.name, "must be true or false"));
     case Type::kTimeout:
-      return CheckTimeout(v, context.limits, &context.checked.timeout);
+      return CheckTimeout(f, v, context.limits, &context.checked.timeout);
     case Type::kStrings:
       return CheckStrings(f, v);
     case Type::kEnv:

@@ -71,10 +71,11 @@ struct App {
   RateLimiter limiter;  // thread-safe
   MemoryBudget memory;  // thread-safe
   OriginPolicy origins;
-  std::string openapi;       // the document
-  std::string docs;          // the page
-  std::string docs_fields;   // its header fields
-  double raw_timeout = 300;  // seconds for a raw transfer
+  std::string openapi;      // the document
+  std::string docs;         // the page
+  std::string docs_fields;  // its header fields
+  // Seconds for a raw transfer, the most that the service takes; http.min_rate bounds it by size.
+  double raw_timeout = 3600;
   std::string request_id_prefix;
   std::atomic<uint64_t> requests{0};
 };

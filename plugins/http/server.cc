@@ -42,7 +42,6 @@ class Server::Impl {
     DocsPage docs = MakeDocsPage(app_.openapi);
     app_.docs = std::move(docs.html);
     app_.docs_fields = std::move(docs.fields);
-    app_.raw_timeout = host.Number("sandbox.max_execution_timeout", app_.raw_timeout);
     // Tells the requests of two runs apart in logs; it is no secret.
     std::ostringstream prefix;
     prefix << "h" << std::hex << std::random_device()() << "-";

@@ -358,6 +358,22 @@ for path in glob.glob('/proc/[0-9]*/cmdline'):
         self.assertEqual(failures, [])
 
 
+class Slow(unittest.TestCase):
+    def test_the_longest_run_does_not_bound_an_upload(self):
+        harness.need("bubblewrap")
+        with harness.Service(env={"SANDBOX_MAX_EXECUTION_TIMEOUT": "1"}) as service:
+            service.post("slow", "shell", command="true")
+
+            def pieces():
+                for _ in range(4):
+                    yield b"x" * 100000
+                    time.sleep(0.5)
+
+            status, _, answer = service.request("POST", "/sandbox/slow/file?path=f", pieces())
+            self.assertEqual(status, 200, answer)
+            self.assertEqual(service.call("POST", "slow", "/shell", {"command": "sleep 5"})[1]["exit_code"], 124)
+
+
 class Hang(unittest.TestCase):
     def test_health_stays_fast_while_a_backend_hangs_and_tells_when_it_is_back(self):
         harness.need("bubblewrap")
