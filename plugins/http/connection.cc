@@ -33,6 +33,7 @@ constexpr uint64_t kSkippedBody = 64 << 10;
 // A client that sends a large body without looking at the answer sees it only when all was taken.
 constexpr auto kLingerTime = std::chrono::seconds(30);
 constexpr auto kLingerSilence = std::chrono::seconds(2);
+constexpr auto kPeerInterval = std::chrono::seconds(1);
 constexpr size_t kMaxBuffersPerWrite = 16;
 
 Clock::duration Seconds(double s) {
@@ -241,7 +242,11 @@ class HttpConnection final : public Connection, private TransportEvents, private
     const size_t most =
         stage_ == Stage::kBody || stage_ == Stage::kLinger ? kBodyBuffer : app_.settings.max_header + 4;
     const auto [to, size] = input_.Room(most);
-    if (size == 0) return;
+    if (size == 0) {
+      // Full of the requests that follow: nothing is read that would tell that the client has gone.
+      if (stage_ == Stage::kAnswer && !look_for_peer_) look_for_peer_ = Clock::now() + kPeerInterval;
+      return;
+    }
     reading_ = true;
     transport_->Read(to, size, Self());
   }
@@ -414,6 +419,7 @@ class HttpConnection final : public Connection, private TransportEvents, private
     if (stage_ == Stage::kBody) add(body_pace_.deadline());
     add(write_pace_.deadline());
     add(callback_);
+    add(look_for_peer_);
     return next;
   }
 
@@ -438,6 +444,13 @@ class HttpConnection final : public Connection, private TransportEvents, private
     if ((stage_ == Stage::kHandshake || stage_ == Stage::kLinger) && passed(head_deadline_)) return Close();
     if (stage_ == Stage::kHead && passed(head_deadline_))
       return input_.empty() ? Close() : TimedOut("header");
+    if (passed(look_for_peer_)) {
+      look_for_peer_.reset();
+      if (stage_ == Stage::kAnswer && !reading_ && transport_->PeerHungUp())
+        OnReadError();
+      else
+        Read();
+    }
     if (passed(callback_)) {
       callback_.reset();
       if (exchange_ != nullptr) exchange_->OnTimer();
@@ -499,7 +512,7 @@ class HttpConnection final : public Connection, private TransportEvents, private
   Clock::time_point head_deadline_;
   Clock::time_point linger_end_ = Clock::time_point::max();
   Pace body_pace_, write_pace_;
-  std::optional<Clock::time_point> callback_;
+  std::optional<Clock::time_point> callback_, look_for_peer_;
   asio::steady_timer timer_;
   bool timer_set_ = false;
 };

@@ -132,6 +132,20 @@ TEST(Stream, AClientThatGoesCancelsIt) {
   EXPECT_TRUE(operation->WaitCancelled());
 }
 
+TEST(Stream, AClientThatGoesCancelsItAlsoBehindAFullPipeline) {
+  TestServer server;
+  server.Hold(CSB_OP_SHELL);
+  TestClient client(server.port());
+  client.Send(
+      "POST /sandbox/a/shell HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n\r\n{\"command\":\"x\"}");
+  auto operation = server.held();
+  std::string more;
+  while (more.size() < 100000) more += "GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  client.Send(more);
+  client.Close();
+  EXPECT_TRUE(operation->WaitCancelled());
+}
+
 TEST(Stream, StdinIsFedAsCreditComes) {
   TestServer server;
   server.Hold(CSB_OP_SHELL);

@@ -2,6 +2,7 @@
 #include "plugins/http/transport.h"
 
 #include <openssl/ssl.h>
+#include <poll.h>
 
 #include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/stream.hpp>
@@ -18,6 +19,12 @@ using Buffers = std::span<const asio::const_buffer>;
 void CloseSocket(asio::ip::tcp::socket& socket) {
   error_code ignored;  // closing a socket twice, or one that the peer reset, is no news
   socket.close(ignored);
+}
+
+// Also while nothing is read: whether the peer has sent its last.
+bool HungUp(asio::ip::tcp::socket& socket) {
+  pollfd state{socket.native_handle(), POLLRDHUP, 0};
+  return poll(&state, 1, 0) > 0;
 }
 
 class Plain final : public Transport {
@@ -39,6 +46,7 @@ class Plain final : public Transport {
     socket_.shutdown(asio::socket_base::shutdown_send, ignored);
     asio::post(socket_.get_executor(), [events = std::move(events)] { events->OnShutdown(); });
   }
+  bool PeerHungUp() override { return HungUp(socket_); }
   void Close() override { CloseSocket(socket_); }
 
  private:
@@ -79,6 +87,7 @@ class Tls final : public Transport {
     error_code ignored;
     stream_.next_layer().cancel(ignored);
   }
+  bool PeerHungUp() override { return HungUp(stream_.next_layer()); }
   void Close() override { CloseSocket(stream_.next_layer()); }
 
  private:

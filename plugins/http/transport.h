@@ -40,6 +40,8 @@ class Transport {
   virtual void Write(std::span<const boost::asio::const_buffer> buffers, Events events) = 0;
   // Says that nothing more will be sent, and calls OnShutdown; a pending Read ends or goes on.
   virtual void Shutdown(Events events) = 0;
+  // Whether the peer sends nothing more, or the connection is broken; looks, and reads nothing.
+  virtual bool PeerHungUp() = 0;
   virtual void Close() = 0;
 };
 
