@@ -151,7 +151,7 @@ int Run(const Arguments& arguments) {
   const int exit_code =
       session.Run(job->op, user, PayloadOf(*job, *timeout), !job->stdin_is_code && HasInput());
   if (stop_after)
-    if (auto stopped = Ask(service, CSB_OP_STOP, user, "{}", std::chrono::seconds(30));
+    if (auto stopped = Ask(service, CSB_OP_STOP, user, R"({"if_unused":true})", std::chrono::seconds(30));
         !stopped && session.status() == CSB_OK)
       Fail({CSB_E_IO, "the sandbox could not be stopped: " + stopped.error().message, stopped.error().hint,
             false});

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "plugins/bubblewrap/backend_fixture.h"
@@ -30,6 +31,17 @@ class AdoptionTest : public BackendTest {
     int status = 0;
     waitpid(child, &status, 0);
     EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+  }
+  int HostSockets(const std::string& user) {
+    int sockets = 0;
+    for (const auto& entry : std::filesystem::directory_iterator(PathsOf(user).control()))
+      sockets += entry.path().extension() == ".sock";
+    return sockets;
+  }
+  template <typename F>
+  static bool WaitFor(F ready) {
+    for (int i = 0; i < 500 && !ready(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    return ready();
   }
 };
 
@@ -62,6 +74,29 @@ TEST_F(AdoptionTest, TwoHostsReachOneSandbox) {
   Recorder after(Harness::table(), other.self(), {.op = CSB_OP_STATUS, .user = "alice"});
   ASSERT_TRUE(after.Wait());
   EXPECT_THAT(after.result(), HasSubstr("stopped"));
+}
+
+// An idle host must not end what another one runs.
+TEST_F(AdoptionTest, AHostLetsGoOfAnIdleSandboxThatAnotherUses) {
+  Start();
+  Create();
+  const pid_t init = Live().init.pid;
+  {
+    FakeHost other_host(Config(), 2);
+    Harness other(other_host);
+    Recorder runs(
+        Harness::table(), other.self(),
+        {.op = CSB_OP_SHELL, .user = "alice", .payload = R"({"command":"sleep 1; echo survived"})"});
+    ASSERT_TRUE(WaitFor([&] { return HostSockets("alice") == 2; }));
+    EXPECT_THAT(Call(CSB_OP_STOP, R"({"if_unused":true})").result, HasSubstr("in_use"));
+    EXPECT_EQ(HostSockets("alice"), 1);
+    ASSERT_TRUE(runs.Wait());
+    EXPECT_EQ(runs.output(CSB_STREAM_STDOUT), "survived\n") << runs.message();
+    // Whoever let go comes back with the next call.
+    EXPECT_EQ(Shell("true").code, CSB_OK);
+    EXPECT_EQ(Live().init.pid, init);
+  }
+  EXPECT_THAT(Call(CSB_OP_STOP, R"({"if_unused":true})").result, HasSubstr("stopped"));
 }
 
 TEST_F(AdoptionTest, ASandboxOfAKilledHostLivesOn) {

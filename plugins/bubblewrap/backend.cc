@@ -142,9 +142,11 @@ Result<std::string> BubblewrapBackend::RunLifecycle(const Request& request) {
     case CSB_OP_STATUS:
       return StatusOf(*registry_, options_, request.user);
     case CSB_OP_STOP: {
-      auto stopped = registry_->Stop(request.user);
+      auto stopped = registry_->Stop(request.user, json::GetBool(*payload, "if_unused").value_or(false));
       if (!stopped) return stopped.error();
-      return std::string(*stopped ? R"({"status":"stopped"})" : R"({"status":"not_found"})");
+      return std::string(*stopped == Registry::StopResult::kStopped ? R"({"status":"stopped"})"
+                         : *stopped == Registry::StopResult::kLeft  ? R"({"status":"in_use"})"
+                                                                    : R"({"status":"not_found"})");
     }
     case CSB_OP_RESTART: {
       auto made = registry_->Restart(request.user);

@@ -2,7 +2,9 @@
 #include "plugins/bubblewrap/registry.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -20,6 +22,22 @@ using std::chrono::milliseconds;
 constexpr milliseconds kReadyLimit{10'000};
 constexpr milliseconds kAttachLimit{5'000};
 constexpr milliseconds kShutdownGrace{500};
+
+// Live processes that listen for the agent of a sandbox; their sockets are named PID-N.sock (sandbox.cc).
+int HostsAt(const std::string& control) {
+  int hosts = 0;
+  DIR* dir = opendir(control.c_str());
+  if (dir == nullptr) return 0;
+  while (const dirent* entry = readdir(dir)) {
+    char* end = nullptr;
+    const long pid = strtol(entry->d_name, &end, 10);
+    if (pid > 0 && *end == '-' && std::string_view(end).ends_with(".sock") &&
+        (kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM))
+      ++hosts;
+  }
+  closedir(dir);
+  return hosts;
+}
 
 std::vector<std::string> FoldersIn(const std::string& parent) {
   std::vector<std::string> names;
@@ -275,12 +293,24 @@ Result<bool> Registry::StopLocked(const Paths& paths) {
   return alive;
 }
 
-Result<bool> Registry::Stop(const std::string& user) {
+Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unused) {
   const Paths paths = PathsOf(user);
-  if (!Exists(paths.live())) return false;
+  if (!Exists(paths.live())) return StopResult::kNothing;
   auto lock = Lock(paths);
   if (!lock) return lock.error();
-  return StopLocked(paths);
+  if (if_unused) {
+    const auto attached = Find(user);
+    if (HostsAt(paths.control()) > (attached ? 1 : 0)) {
+      if (attached) {
+        Forget(attached);
+        attached->Detach();
+      }
+      return StopResult::kLeft;
+    }
+  }
+  auto stopped = StopLocked(paths);
+  if (!stopped) return stopped.error();
+  return *stopped ? StopResult::kStopped : StopResult::kNothing;
 }
 
 Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purge) {

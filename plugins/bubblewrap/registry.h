@@ -41,7 +41,9 @@ class Registry {
   Result<std::shared_ptr<Sandbox>> Create(const std::string& user, const json::Value& payload);
   Result<std::shared_ptr<Sandbox>> Restart(const std::string& user);
   // False: there was none alive.
-  Result<bool> Stop(const std::string& user);
+  enum class StopResult { kNothing, kStopped, kLeft };
+  // if_unused: a sandbox that another host process is connected to goes on; this one lets go of it (kLeft).
+  Result<StopResult> Stop(const std::string& user, bool if_unused);
   struct Destroyed {
     bool existed = false;
     bool files_remain = false;
