@@ -27,6 +27,32 @@ void Service::Core::Drain(std::chrono::milliseconds grace) {
     drain_changed.wait_for(lock, grace, [&] { return active.load() == 0; });
   }
 
+  CancelAll();
+  {
+    // The guard bounds how long a backend can take over a cancel.
+    std::unique_lock lock(drain_mutex);
+    for (int round = 1; !drain_changed.wait_for(lock, std::chrono::milliseconds(500),
+                                                [&] { return active.load() == 0 && open_calls == 0; });
+         ++round) {
+      const std::string line = "shutting down: waits for " + std::to_string(active.load()) +
+                               " operations and " + std::to_string(open_calls) + " calls of the backends";
+      lock.unlock();
+      if (round % 10 == 0) Log(CSB_LOG_WARN, line);
+      CancelAll();  // what was being submitted when the drain began, and is under way by now
+      lock.lock();
+    }
+  }
+  completions->Stop();
+  {
+    // A worker that writes now finishes first.
+    std::unique_lock lock(records_mutex);
+    records_idle.wait(lock, [&] { return !writing; });
+    writing = true;
+  }
+  WriteRecords();
+}
+
+void Service::Core::CancelAll() {
   // Collected first, cancelled then: a cancel takes the locks itself.
   std::vector<OpPtr> operations;
   ForEachUser([&](const UserPtr& user) {
@@ -39,35 +65,14 @@ void Service::Core::Drain(std::chrono::milliseconds grace) {
   {
     std::lock_guard lock(drain_mutex);
     operations.insert(operations.end(), locals.begin(), locals.end());
-    running.assign(calls.begin(), calls.end());
-    cancelling = true;
+    // Those that start later are cancelled as they start.
+    if (!std::exchange(cancelling, true)) running.assign(calls.begin(), calls.end());
   }
   for (const auto& op : operations) op->CancelForShutdown();
   operations.clear();
   for (const auto& call : running) call->Cancel(CSB_E_CANCELLED);
   running.clear();
   RunReady();  // who waits for a probe finds that it is over
-
-  {
-    // The guard bounds how long a backend can take over a cancel.
-    std::unique_lock lock(drain_mutex);
-    while (!drain_changed.wait_for(lock, std::chrono::seconds(5),
-                                   [&] { return active.load() == 0 && open_calls == 0; })) {
-      const std::string line = "shutting down: waits for " + std::to_string(active.load()) +
-                               " operations and " + std::to_string(open_calls) + " calls of the backends";
-      lock.unlock();
-      Log(CSB_LOG_WARN, line);
-      lock.lock();
-    }
-  }
-  completions->Stop();
-  {
-    // A worker that writes now finishes first.
-    std::unique_lock lock(records_mutex);
-    records_idle.wait(lock, [&] { return !writing; });
-    writing = true;
-  }
-  WriteRecords();
 }
 
 }  // namespace csb::host

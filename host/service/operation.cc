@@ -295,7 +295,7 @@ bool Operation::CancelIfQueued(csb_status cause) {
 void Operation::CancelForShutdown() {
   {
     std::lock_guard lock(mutex_);
-    shutdown_ = true;
+    if (std::exchange(shutdown_, true)) return;
   }
   Cancel(CSB_E_CANCELLED);
 }
