@@ -19,7 +19,13 @@ ProbeResult ParseProbe(std::string_view text) {
   const auto text_of = [&](const char* name) {
     return std::string(json::GetString(*doc, name).value_or(std::string_view()));
   };
-  probe.available = json::GetBool(*doc, "available").value_or(false);
+  const auto available = json::GetBool(*doc, "available");
+  if (!available) {
+    probe.reason = "its probe's result does not say whether it is available";
+    probe.hint = "this is a fault of the backend's plugin: \"available\" has to be true or false";
+    return probe;
+  }
+  probe.available = *available;
   probe.reason = text_of("reason");
   probe.hint = text_of("hint");
   probe.version = text_of("version");

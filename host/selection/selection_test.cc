@@ -449,6 +449,7 @@ TEST(Probe, ReadsWhatABackendSays) {
 TEST(Probe, AnythingElseIsNotAvailable) {
   for (const char* text : {"", "[]", "{", "\"yes\"", R"({"available":"yes"})", R"({"available":1})", "\xff"})
     EXPECT_FALSE(ParseProbe(text).available) << text;
+  EXPECT_EQ(ParseProbe("{}").reason, "its probe's result does not say whether it is available");
 }
 
 }  // namespace

@@ -18,6 +18,7 @@ namespace csb::host {
 namespace {
 
 constexpr size_t kMaxFile = 64 << 10;
+constexpr int64_t kYear10000 = 253'402'300'800'000;  // has no RFC 3339 time
 
 class Fd {
  public:
@@ -53,19 +54,25 @@ std::string ToJson(const UserRecord& r) {
   return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
 }
 
+// As plugins are named: it stands in messages and in the log.
+bool NameOrEmpty(std::string_view name) {
+  return name.size() <= 32 && name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-") == name.npos;
+}
+
 Result<UserRecord> FromJson(std::string_view text) {
   auto doc = json::ParseObject(text, 4);
   if (!doc) return doc.error();
   const auto user = json::GetString(*doc, "user");
   const auto backend = json::GetString(*doc, "backend");
   const auto count = json::GetInt(*doc, "execution_count").value_or(0);
-  if (!user || !backend || count < 0) return Error{CSB_E_INVALID, "members are missing or wrong", "", false};
-  return UserRecord{std::string(*user),
-                    std::string(*backend),
-                    json::GetInt(*doc, "created_ms").value_or(0),
-                    json::GetInt(*doc, "last_used_ms").value_or(0),
-                    static_cast<uint64_t>(count),
-                    json::GetBool(*doc, "destroyed").value_or(false)};
+  const auto created = json::GetInt(*doc, "created_ms").value_or(0);
+  const auto last_used = json::GetInt(*doc, "last_used_ms").value_or(0);
+  const auto instant = [](int64_t ms) { return ms >= 0 && ms < kYear10000; };
+  if (!user || !backend || !NameOrEmpty(*backend) || count < 0 || !instant(created) || !instant(last_used))
+    return Error{CSB_E_INVALID, "members are missing or wrong", "", false};
+  return UserRecord{
+      std::string(*user), std::string(*backend),        created,
+      last_used,          static_cast<uint64_t>(count), json::GetBool(*doc, "destroyed").value_or(false)};
 }
 
 }  // namespace

@@ -69,7 +69,10 @@ TEST_F(RecordTest, DamagedFilesAreMovedAside) {
   for (const std::string& text :
        {std::string(), std::string("{"), std::string("[]"), std::string(R"({"user":"bob","backend":"x"})"),
         std::string(R"({"user":"alice"})"),
-        std::string(R"({"user":"alice","backend":"x","execution_count":-1})"), std::string(100000, ' ')}) {
+        std::string(R"({"user":"alice","backend":"x","execution_count":-1})"),
+        std::string(R"({"user":"alice","backend":"x","created_ms":-1})"),
+        std::string(R"({"user":"alice","backend":"x","last_used_ms":9223372036854775807})"),
+        std::string(R"({"user":"alice","backend":"x\ny"})"), std::string(100000, ' ')}) {
     ASSERT_TRUE(store.Save({"alice", "docker", 0, 0, 0}));
     std::ofstream(store.PathOf("alice"), std::ios::trunc) << text;
     EXPECT_FALSE(store.Load("alice")) << text.substr(0, 50);
