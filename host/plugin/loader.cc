@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <link.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,6 +52,23 @@ Status CheckRights(const std::string& path, const struct stat& st) {
   return {};
 }
 
+// Whether a file ends before what its ELF header promises, as one that is being copied: dlopen would map it
+// and die of SIGBUS. What else may be wrong with it, dlopen says itself.
+bool EndsEarly(int fd, off_t size) {
+  ElfW(Ehdr) header;
+  if (pread(fd, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header)) return true;
+  if (header.e_phentsize != sizeof(ElfW(Phdr))) return false;
+  const auto end = static_cast<uint64_t>(size);
+  for (size_t i = 0; i < header.e_phnum; ++i) {
+    ElfW(Phdr) segment;
+    const auto at = static_cast<off_t>(header.e_phoff + i * sizeof segment);
+    if (pread(fd, &segment, sizeof segment, at) != static_cast<ssize_t>(sizeof segment)) return true;
+    if (segment.p_type == PT_LOAD && (segment.p_offset > end || segment.p_filesz > end - segment.p_offset))
+      return true;
+  }
+  return false;
+}
+
 Status CheckFile(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0)
@@ -61,6 +79,7 @@ Status CheckFile(const std::string& path) {
   char magic[4] = {};
   const bool known = fstat(fd, &st) == 0;
   const ssize_t n = known && S_ISREG(st.st_mode) ? read(fd, magic, sizeof magic) : -1;
+  const bool ends_early = n == sizeof magic && EndsEarly(fd, st.st_size);
   close(fd);
   if (!known || !S_ISREG(st.st_mode))
     return Error{CSB_E_INVALID, "plugin " + path + " is not a regular file",
@@ -70,6 +89,9 @@ Status CheckFile(const std::string& path) {
                  "plugin " + path + " is not a shared library: " +
                      (n == 0 ? "the file is empty" : "it does not start with an ELF header"),
                  "remove it from the plugin folder, or install the plugin again", false};
+  if (ends_early)
+    return Error{CSB_E_INVALID, "plugin " + path + " is cut off: the file ends before its last segment",
+                 "copy the plugin again, under another name first: then rename it", false};
   return CheckRights(path, st);
 }
 
