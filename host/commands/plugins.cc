@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // plugins: what was found in the plugin folders, and what was refused.
+#include <unistd.h>
+
+#include <cerrno>
+
 #include "clara_sandbox/cpp/json.h"
 #include "host/commands/commands.h"
 #include "host/commands/print.h"
@@ -63,6 +67,11 @@ void PrintText(const App& app) {
     PrintTable(rows);
   else
     std::printf("No plugins in %s\n", app.config().Text("sandbox.plugin_dirs").c_str());
+  for (const std::string& folder : PluginDirs(app.config()))
+    if (access(folder.c_str(), F_OK) != 0 && errno == ENOENT)
+      std::printf("%s there is no folder %s (%s: sandbox.plugin_dirs)\n",
+                  Paint("warning", Colour::kYellow).c_str(), folder.c_str(),
+                  app.config().Where("sandbox.plugin_dirs").c_str());
   for (const auto& [path, error] : app.plugins().refused) {
     std::printf("%s %s\n", Paint("refused", Colour::kRed).c_str(), error.message.c_str());
     if (!error.hint.empty()) std::printf("        %s\n", error.hint.c_str());

@@ -69,6 +69,15 @@ class Refusals(Case):
         self.assertIn(f"{path}:2:", result.stderr)
         self.assertIn(f"{path}:4:", result.stderr)
 
+    def test_mistakes_as_json(self):
+        path = self.file("[http]\nport = 99999\nprot = 1\n")
+        result = self.sandbox("config", "check", "--json", "--config", path)
+        found = json.loads(result.stdout)
+        self.assertEqual((result.returncode, result.stderr, found["ok"]), (2, "", False))
+        self.assertEqual([re.match(r"\S+?:(\d+): ", m)[1] for m in found["mistakes"]], ["2", "3"])
+        good = json.loads(self.sandbox("config", "check", "--json").stdout)
+        self.assertEqual(good, {"ok": True, "mistakes": [], "hints": [], "warnings": []})
+
     def test_a_file_that_is_none(self):
         self.refused("--config", "/nonexistent.conf", says="/nonexistent.conf: No such file or directory")
         self.refused("--config", "/", says="is not a regular file")
@@ -246,6 +255,10 @@ class Plugins(Case):
         self.assertEqual(len(found["plugins"]), 3)
         self.assertEqual([r["path"] for r in found["refused"]], [f"{folder}/broken.so"])
         self.assertIn("broken.so", found["refused"][0]["reason"])
+
+    def test_a_folder_that_is_not_there_is_told(self):
+        result = self.sandbox("plugins", "--sandbox.plugin_dirs=/none/such")
+        self.assertIn("there is no folder /none/such (command line: sandbox.plugin_dirs)", result.stdout)
 
     def test_keys_of_a_refused_plugin_point_at_it(self):
         folder = os.path.join(self.folder.name, "plugins")
