@@ -71,6 +71,22 @@ TEST(Payload, RefusesAMemberThatIsThereTwice) {
   EXPECT_TRUE(Build("POST", "/sandbox/u/shell", R"({"command":"a","unknown":1,"unknown":2})"));
 }
 
+TEST(Payload, RefusesMoreValuesThanAnyRequestHas) {
+  const auto with = [](size_t values, const std::string& value) {
+    std::string body = R"({"command":"x","unknown":[0)";
+    for (size_t i = 0; i < values; ++i) body += "," + value;
+    return body + "]}";
+  };
+  EXPECT_TRUE(Build("POST", "/sandbox/u/shell", with(999'990, "1")));
+  for (const char* value : {"1", "[]", "\"\"", "{\"\\\"\":1}"}) {
+    const auto payload = Build("POST", "/sandbox/u/shell", with(1'000'000, value));
+    ASSERT_FALSE(payload) << value;
+    EXPECT_EQ(payload.error().code, CSB_E_TOO_LARGE) << value;
+  }
+  const std::string text(3'000'000, ',');
+  EXPECT_TRUE(Build("POST", "/sandbox/u/shell", R"({"command":"\\\")" + text + "\"}")) << "text is one value";
+}
+
 TEST(Payload, StdinIsInput) {
   auto payload = Build("POST", "/sandbox/u/shell", R"({"command":"cat","stdin":"a\u0000b"})");
   EXPECT_EQ(payload->json, R"({"command":"cat"})");
