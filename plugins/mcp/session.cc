@@ -255,8 +255,7 @@ struct McpSession::Impl : std::enable_shared_from_this<McpSession::Impl> {
   std::string OnInitialize(const Message& message) {
     const auto asked =
         message.params == nullptr ? std::nullopt : json::GetString(*message.params, "protocolVersion");
-    if (!asked) return ErrorLine(message.id, kInvalidParams, "protocolVersion: a string is expected");
-    revision = &NegotiateRevision(*asked);
+    revision = &NegotiateRevision(asked.value_or(""));  // never an error: the client says whether it can
     initialized = true;
     {
       const std::lock_guard lock(mu);

@@ -29,6 +29,13 @@ TEST_F(SessionTest, InitializeAnswersTheNewestToAnUnknownVersion) {
   EXPECT_EQ(json::GetString(ResultOf(Take()), "protocolVersion"), "2025-11-25");
 }
 
+TEST_F(SessionTest, InitializeIsNeverRefused) {
+  for (const char* params : {"", R"(,"params":{})", R"(,"params":{"protocolVersion":5})"}) {
+    Say(R"({"jsonrpc":"2.0","id":1,"method":"initialize")" + std::string(params) + "}");
+    EXPECT_EQ(json::GetString(ResultOf(Take()), "protocolVersion"), "2025-11-25") << params;
+  }
+}
+
 TEST_F(SessionTest, PingAndUnknownMethods) {
   Say(R"({"jsonrpc":"2.0","id":"p","method":"ping"})");
   EXPECT_EQ(json::ToString(ResultOf(Take())), "{}");
@@ -104,9 +111,7 @@ INSTANTIATE_TEST_SUITE_P(
             R"({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"run_shell","arguments":[]}})",
             -32602, true},
         Bad{"ListCursor", R"({"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"cursor":"x"}})", -32602,
-            true},
-        Bad{"InitializeWithoutVersion", R"({"jsonrpc":"2.0","id":1,"method":"initialize","params":{}})",
-            -32602, true}),
+            true}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST_F(SessionTest, BatchesOfTheOneRevisionThatHasThem) {

@@ -2,6 +2,8 @@
 #include "plugins/mcp/tools.h"
 
 #include <array>
+#include <cmath>
+#include <optional>
 
 #include "clara_sandbox/operation.h"
 
@@ -225,6 +227,15 @@ const json::Value* FindArgument(const json::Value* arguments, const Argument& ar
   return nullptr;
 }
 
+// An integer as JSON Schema has it: 1000.0 is one too, and some clients write all numbers like that.
+std::optional<int64_t> Whole(const json::Value& v) {
+  if (v.IsInt64()) return v.GetInt64();
+  constexpr double kExact = 9007199254740992;  // 2^53
+  if (!v.IsDouble() || std::abs(v.GetDouble()) > kExact || std::trunc(v.GetDouble()) != v.GetDouble())
+    return std::nullopt;
+  return static_cast<int64_t>(v.GetDouble());
+}
+
 Error Bad(std::string_view argument, std::string_view what) {
   return {CSB_E_INVALID, std::string(argument) + ": " + std::string(what), "", false};
 }
@@ -265,11 +276,14 @@ Result<ToolRequest> MakeRequest(const Tool& tool, const json::Value* arguments, 
     // Which string or number is good is the service's to say, for every frontend alike.
     if (a.type == "string" && !v->IsString()) return Bad(a.name, "a string is expected");
     if (a.type == "number" && !v->IsNumber()) return Bad(a.name, "a number is expected");
-    if (a.type == "integer" && !v->IsInt64()) return Bad(a.name, "an integer is expected");
+    const auto whole = a.type == "integer" ? Whole(*v) : std::nullopt;
+    if (a.type == "integer" && !whole) return Bad(a.name, "an integer is expected");
     if (a.name == kUser.name) {
       request.user.assign(v->GetString(), v->GetStringLength());
     } else if (a.name == "content") {
       request.content.assign(v->GetString(), v->GetStringLength());
+    } else if (whole) {
+      json::Member(w, a.name, *whole);
     } else {
       json::Key(w, a.name);
       v->Accept(w);

@@ -225,6 +225,23 @@ TEST_F(ToolTest, EmptyFileCanBeWritten) {
   EXPECT_EQ(Text(Take()), "Wrote 0 bytes to /workspace/f");
 }
 
+TEST_F(ToolTest, AWholeNumberMayBeWrittenWithAPoint) {
+  const Tool& tool = *FindTool("read_file");
+  for (const auto& [given, sent] :
+       {std::pair("1000.0", "1000"), {"-4.0", "-4"}, {"1e3", "1000"}, {"7", "7"}}) {
+    const auto arguments = json::Parse(R"({"path":"f","offset":)" + std::string(given) + "}");
+    const auto request = MakeRequest(tool, &*arguments, {});
+    ASSERT_TRUE(request) << given;
+    EXPECT_THAT(request->payload, HasSubstr(R"("offset":)" + std::string(sent) + "}")) << given;
+  }
+  for (const char* given : {"1.5", "1e300", "true", "\"3\""}) {
+    const auto arguments = json::Parse(R"({"path":"f","offset":)" + std::string(given) + "}");
+    const auto request = MakeRequest(tool, &*arguments, {});
+    ASSERT_FALSE(request) << given;
+    EXPECT_EQ(request.error().message, "offset: an integer is expected");
+  }
+}
+
 class ReadTest : public ToolTest {
  protected:
   // What read_file answers for a file with this content, on a backend that heeds credit.
