@@ -14,6 +14,7 @@
 #include <thread>
 
 #include "host/plugin/fake_services.h"
+#include "host/plugin/host_table.h"
 
 // One frontend of which tests choose the fault.
 struct csb_frontend {
@@ -206,6 +207,22 @@ TEST_F(FrontendInstanceTest, TheHostTableChecksWhatItIsGiven) {
   EXPECT_EQ(host->post(
                 host, [](void*) {}, nullptr),
             CSB_E_UNAVAILABLE);
+}
+
+// The host ends operations of a plugin that ignores cancel on its workers: not behind that plugin's work.
+TEST(HostTableTest, WorkOfPluginsTakesNoWorkerOfTheHost) {
+  class Services : public FakeServices {
+   public:
+    bool PostForPlugin(std::function<void()>) override { return ++posted_for_plugins > 0; }
+    bool Post(std::function<void()>) override { return ++posted > 0; }
+    int posted = 0, posted_for_plugins = 0;
+  } services;
+  HostTable table("front", services);
+  EXPECT_EQ(table.table()->post(
+                table.table(), [](void*) {}, nullptr),
+            CSB_OK);
+  EXPECT_EQ(services.posted, 0);
+  EXPECT_EQ(services.posted_for_plugins, 1);
 }
 
 }  // namespace
