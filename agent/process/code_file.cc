@@ -24,10 +24,18 @@ AsUserOnDisk::~AsUserOnDisk() {
 }
 
 int CodeFile::Create(const Identity& identity, const std::string& name, std::string_view text) {
+  const int error = CreateIn(identity.tmp + "/clara-XXXXXX", identity, name, text);
+  if (error != ENOSPC && error != EDQUOT) return error;
+  // Filled up by earlier code: what comes next must still be able to clear it.
+  Remove();
+  return CreateIn(identity.workspace + "/.clara-XXXXXX", identity, name, text) == 0 ? 0 : error;
+}
+
+int CodeFile::CreateIn(std::string folder, const Identity& identity, const std::string& name,
+                       std::string_view text) {
   const AsUserOnDisk as_user(identity);
   identity_ = &identity;
   name_ = name;
-  std::string folder = identity.tmp + "/clara-XXXXXX";
   if (mkdtemp(folder.data()) == nullptr) return errno;
   folder_ = folder;
   path_ = folder_ + "/" + name;

@@ -36,13 +36,16 @@ class CodeFile {
   CodeFile(const CodeFile&) = delete;
   CodeFile& operator=(const CodeFile&) = delete;
 
-  // 0 or an errno. `identity` must outlive the object.
+  // In the temporary folder, or in the workspace where that is full. 0 or an errno. `identity` must outlive
+  // the object.
   int Create(const Identity& identity, const std::string& name, std::string_view text);
   // What the code itself put into the folder is the user's and stays.
   void Remove();
   const std::string& path() const { return path_; }
 
  private:
+  int CreateIn(std::string folder, const Identity& identity, const std::string& name, std::string_view text);
+
   const Identity* identity_ = nullptr;
   std::string folder_;
   std::string name_;

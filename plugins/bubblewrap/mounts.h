@@ -28,7 +28,7 @@ struct SandboxView {
   bool set_routes = false;                     // the agent may change routes (and drops the right)
   bool wait_for_host = false;                  // the agent starts when LaunchSpec::before_command is done
   uint64_t processes = 0;                      // RLIMIT_NPROC set inside; 0: the launcher has set it
-  uint64_t tmp_bytes = 0;                      // each of /tmp and /dev/shm
+  uint64_t tmp_bytes = 0;                      // /tmp; /dev/shm has half of it
   std::vector<std::string> agent_options;      // after --control, --workspace, --user, --group
   std::vector<std::string> etc_binds;          // folders of the host's /etc that are shown inside
 };

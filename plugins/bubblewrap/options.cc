@@ -58,11 +58,10 @@ constexpr csb_option kOptions[] = {
             .help = "Processes and threads of a sandbox's code at once.",
             .min = 8,
             .max = 4000000}),
-    Option(
-        {.key = "bubblewrap.tmp",
-         .type = CSB_OPTION_SIZE,
-         .help =
-             "Size of each of /tmp and /dev/shm, which count as memory; bytes. Unset: half of the memory."}),
+    Option({.key = "bubblewrap.tmp",
+            .type = CSB_OPTION_SIZE,
+            .help = "Size of /tmp, half of it for /dev/shm; both count as memory; bytes. Unset: half of the "
+                    "memory."}),
     Option({.key = "bubblewrap.python",
             .type = CSB_OPTION_PATH,
             .default_value = "/usr/bin/python3",

@@ -28,6 +28,8 @@ constexpr size_t kMaxEarly = 4;  // connections that may wait until the init is 
 constexpr char kOomHint[] =
     "raise BUBBLEWRAP_SANDBOX_MEMORY (bubblewrap.memory, or memory_limit of create), use less memory, or "
     "work in chunks";
+constexpr char kStuck[] =
+    "; files in /tmp or /dev/shm held it, so the sandbox was ended: the next call starts with both empty";
 
 std::string SocketName(const std::string& control) {
   static std::atomic<unsigned> counter{0};
@@ -144,7 +146,24 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
     return ParseKeyed({text, static_cast<size_t>(n)}, "oom_kill");
   }
 
-  void Amend(uint32_t op, uint64_t before, AgentOutcome& outcome) const {
+  // Temporary files outlive the command that made them. Where they, and not the killed process, hold the
+  // memory, every later command would be killed too: nothing but a new sandbox, with its empty /tmp, helps.
+  // True when it was ended for that.
+  bool EndIfStuck() {
+    const uint64_t limit = live.limits.memory;
+    const std::lock_guard lock(mutex);
+    if (!ready || over || detached || ending || channel == nullptr || channel->running() > 0) return false;
+    // A kernel out of memory has given up its caches already: what is still there can't be had back.
+    if (limit == 0 || live.cgroup.MemoryUsage() < limit / 4 * 3) return false;
+    host.LogWarn("sandbox " + name + " is ended: its temporary files hold the memory");
+    ending = true;
+    ready = false;
+    why = "its temporary files held the memory";
+    Kill();
+    return true;
+  }
+
+  void Amend(uint32_t op, uint64_t before, AgentOutcome& outcome) {
     const std::string limit = "the sandbox's memory limit is " + FormatSize(live.limits.memory);
     const bool gone = outcome.code == CSB_E_GONE;
     if (!gone) {
@@ -156,7 +175,10 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
     }
     const auto now = OomKills();
     if (!now || *now <= before) return;
-    if (!gone) return AmendToOom(outcome, limit, kOomHint);
+    if (!gone) {
+      const bool ended = EndIfStuck();
+      return AmendToOom(outcome, ended ? limit + kStuck : limit, kOomHint);
+    }
     outcome.message = "OOM killed: the whole sandbox was ended; " + limit;
     outcome.hint = kOomHint;
   }

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits hold, say what they did, and leave the next call working."""
+import json
+import os
 import threading
 import time
 import unittest
@@ -21,6 +23,16 @@ def stay(how):
 for how in ("double", "setsid", "deaf", "stopped"):
     for _ in range(50): stay(how)
 print("ready", flush=True)
+time.sleep(1000)
+"""
+
+# Each small beside the agent's score.
+MANY_EAT = """
+import os, time
+for _ in range(40):
+    if os.fork() == 0:
+        b = bytearray(os.urandom(1 << 20)) * 16
+        time.sleep(1000)
 time.sleep(1000)
 """
 
@@ -74,6 +86,48 @@ class Limits(unittest.TestCase):
         if answer["oom_killed"]:
             self.assertIn("OOM killed", answer["error"])
         self.assertEqual(self.service.post("memory", "shell", command="echo fine")["output"], "fine\n")
+
+    def test_temporary_files_that_fill_the_memory_leave_the_next_call_working(self):
+        # Empty files: only the kernel's own memory grows, which no process holds and no kill gives back.
+        self.service.post("inodes", "shell", command="true")
+        bounded = self.enforced("inodes", "memory")
+        answer = self.service.post("inodes", "execute", timeout=60, code="""
+import os
+for d in range(10000):
+    os.mkdir(f"/tmp/{d}")
+    for n in range(1000): os.close(os.open(f"/tmp/{d}/{n}", os.O_CREAT | os.O_WRONLY))
+""")
+        self.assertFalse(answer["success"])
+        if bounded:
+            self.assertTrue(answer["oom_killed"], answer)
+            self.assertIn("/tmp", answer["error"])
+        self.assertEqual(self.service.post("inodes", "execute", code="print('fine')")["output"], "fine\n")
+
+    def test_full_temporary_folders_leave_the_next_call_working(self):
+        self.service.post("full", "shell", command="cat /dev/zero > /tmp/a; cat /dev/zero > /dev/shm/a; true", timeout=60)
+        answer = self.service.post("full", "execute", code="import os; os.unlink('/tmp/a'); print(os.listdir('/workspace'))")
+        self.assertTrue(answer["success"], answer)
+        answer = self.service.post("full", "execute", code="import os; print(os.listdir('/workspace'))")
+        self.assertEqual(answer["output"], "[]\n", "nothing of the code is left")
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root")
+    def test_an_agent_that_runs_out_of_memory_is_told_and_replaced(self):
+        self.service.post("agent", "shell", command="echo kept > file")
+        if not self.enforced("agent", "memory"):
+            self.skipTest("no control group bounds memory here")
+        name = self.service.call("GET", "agent", "/status")[1]["container_id"]
+        with open(f"{self.service.root}/run/{name}/live.json") as f:
+            init = json.load(f)["init"]["pid"]
+        with open(f"/proc/{init}/oom_score_adj", "w") as score:
+            score.write("1000")
+        status, answer = self.service.call("POST", "agent", "/execute",
+                                           {"code": MANY_EAT, "timeout": 60})
+        self.assertGreaterEqual(status, 500, answer)
+        self.assertIn("OOM killed", answer["error"])
+        self.assertEqual(self.service.post("agent", "shell", command="cat file")["output"], "kept\n")
+
+    def enforced(self, user, name):
+        return self.service.call("GET", user, "/status")[1]["enforced"][name]["enforced"]
 
     def test_disk(self):
         status, info = self.service.call("POST", "disk", "/create", {})
