@@ -44,6 +44,10 @@ const CgroupParent& Builder::cgroups() {
   return cgroups_;
 }
 
+bool Builder::bounds_processes() const {
+  return options_.uids.count > 0 || access("/usr/bin/prlimit", X_OK) == 0;
+}
+
 std::string Builder::images_missing() {
   std::call_once(images_once_, [this] { images_missing_ = ImagesPossible(); });
   return images_missing_;
@@ -141,7 +145,7 @@ SandboxView Builder::View(const Paths& paths, const Limits& limits, const EtcFol
   view.workspace = separate ? launch::kStagedWorkspace : paths.workspace();
   view.network_namespace = limits.network != Network::kHost;
   view.etc_binds = etc.binds;
-  if (!separate && limits.pids > 0 && access("/usr/bin/prlimit", X_OK) == 0) view.processes = limits.pids;
+  if (!separate && limits.pids > 0 && bounds_processes()) view.processes = limits.pids;
   view.tmp_bytes = options_.tmp_bytes;
   if (view.tmp_bytes == 0)
     view.tmp_bytes = limits.memory == 0 ? kMostTmp : std::min(kMostTmp, limits.memory / 2);
@@ -166,7 +170,8 @@ std::vector<RlimitSpec> Builder::Rlimits(const Limits& limits, bool image) {
   // inside (View), since here the host user's other processes would count too.
   if (separate && limits.pids > 0) out.push_back({RLIMIT_NPROC, limits.pids, limits.pids});
   if (!image && limits.disk > 0) out.push_back({RLIMIT_FSIZE, limits.disk, limits.disk});
-  if (!cgroups().memory && limits.memory > 0) out.push_back({RLIMIT_AS, limits.memory, limits.memory});
+  // Not the address space: node, Java and Go reserve far more of that than they use.
+  if (!cgroups().memory && limits.memory > 0) out.push_back({RLIMIT_DATA, limits.memory, limits.memory});
   return out;
 }
 

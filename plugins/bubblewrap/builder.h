@@ -52,6 +52,8 @@ class Builder {
   const CgroupParent& cgroups();
   // "" or why workspaces are plain folders though a size is set.
   std::string images_missing();
+  // Can RLIMIT_NPROC be set for a sandbox's code alone?
+  bool bounds_processes() const;
   Result<std::string> seccomp();
 
  private:

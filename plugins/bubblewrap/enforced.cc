@@ -45,8 +45,8 @@ Enforcement Memory(const LiveRecord& live, const Cgroup::Reading& group, const s
     if (!group.swap_excluded) by += " (swap not counted)";
     return {true, FormatSize(*group.memory_limit), by};
   }
-  if (const auto space = HardLimit(limits, "Max address space"))
-    return {false, FormatSize(*space), missing + "; each process alone is bounded (RLIMIT_AS)"};
+  if (const auto space = HardLimit(limits, "Max data size"))
+    return {false, FormatSize(*space), missing + kDataLimit};
   return {false, "unlimited", live.limits.memory == 0 ? "no limit is configured" : missing};
 }
 
@@ -66,9 +66,7 @@ Enforcement Pids(const LiveRecord& live, const Cgroup::Reading& group, const std
     return {true, std::to_string(*group.pids_limit), by};
   }
   if (processes && live.limits.pids > 0 && *processes <= live.limits.pids)
-    return {true, std::to_string(*processes),
-            live.uids.user != 0 ? "RLIMIT_NPROC on a uid of its own"
-                                : "RLIMIT_NPROC in a user namespace of its own"};
+    return {true, std::to_string(*processes), kProcessLimit[live.uids.user != 0 ? 0 : 1]};
   return {false, "unlimited", live.limits.pids == 0 ? "no limit is configured" : missing};
 }
 

@@ -20,6 +20,12 @@ struct Enforcement {
   std::string by;     // "cgroup v1 memory", or why not and what holds instead
 };
 
+// What bounds processes where no control group does: with two uids, with one.
+inline constexpr const char* kProcessLimit[] = {"RLIMIT_NPROC on a uid of its own",
+                                                "RLIMIT_NPROC in a user namespace of its own"};
+// And what bounds memory there, far weaker.
+inline constexpr const char* kDataLimit = "; private memory of each process alone is bounded (RLIMIT_DATA)";
+
 // memory cpu pids disk network seccomp userns no_new_privs
 using Enforced = std::map<std::string, Enforcement>;
 

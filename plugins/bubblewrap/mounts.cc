@@ -59,8 +59,10 @@ void SystemFolders(Command& c) {
 }
 
 void Proc(Command& c) {
-  c.Add("--proc", "/proc");
-  // bwrap itself covers sys, sysrq-trigger, irq and bus; these tell about the host. What only the host's
+  // With one uid, code owns the settings of its own ipc and network namespaces; bwrap covers /proc/sys only
+  // where the folder itself is writable, which it never is.
+  c.Add("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys");
+  // bwrap itself covers sysrq-trigger, irq and bus; these tell about the host. What only the host's
   // root may read is out of reach without being covered.
   for (const char* name : {"/proc/kcore", "/proc/keys", "/proc/key-users", "/proc/timer_list",
                            "/proc/sched_debug", "/proc/latency_stats", "/proc/kmsg", "/proc/kallsyms"}) {
@@ -71,7 +73,9 @@ void Proc(Command& c) {
 
 void Writable(Command& c, const SandboxView& view) {
   const std::string size = std::to_string(view.tmp_bytes);
-  c.Add("--dev", "/dev", "--size", size, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev");
+  // Together less than the memory: a sandbox that fills both can still start something that clears them.
+  const std::string shared = std::to_string(view.tmp_bytes / 2);
+  c.Add("--dev", "/dev", "--size", shared, "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev");
   c.Add("--size", size, "--perms", "1777", "--tmpfs", "/tmp", "--dir", "/var", "--symlink", "/tmp",
         "/var/tmp");
   c.Add("--bind", view.workspace, "/workspace");

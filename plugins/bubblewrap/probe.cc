@@ -122,8 +122,12 @@ Enforced Expected(const Options& options, Builder& builder) {
   snprintf(cores, sizeof cores, "%g cores", limits.cpu);
   Enforced out;
   out["memory"] = cgroup(groups.memory, "memory", FormatSize(limits.memory));
+  if (!groups.memory && limits.memory > 0)
+    out["memory"] = {false, FormatSize(limits.memory), groups.missing + kDataLimit};
   out["cpu"] = cgroup(groups.cpu, "cpu", cores);
   out["pids"] = cgroup(groups.pids, "pids", std::to_string(limits.pids));
+  if (!groups.pids && limits.pids > 0 && builder.bounds_processes())
+    out["pids"] = {true, std::to_string(limits.pids), kProcessLimit[separate ? 0 : 1]};
   const std::string images = separate ? builder.images_missing() : options.one_uid_reason;
   if (limits.disk == 0)
     out["disk"] = {false, "unlimited", "no limit is configured"};

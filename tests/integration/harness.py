@@ -72,7 +72,8 @@ def sandbox_processes(root):
 class Service:
     """`clara-sandbox serve` on a free port. Leaving the context destroys every sandbox and ends the host."""
 
-    def __init__(self, *options, env=None, root=None, mode="bubblewrap"):
+    def __init__(self, *options, env=None, root=None, mode="bubblewrap", program=(BINARY,)):
+        self.program = program
         self.own_root = root is None
         self.root = root or tempfile.mkdtemp(prefix="csb-test-")
         os.chmod(self.root, 0o711)
@@ -85,7 +86,7 @@ class Service:
 
     def start(self):
         self.log = open(os.path.join(self.root, "log"), "ab")
-        self.process = subprocess.Popen([BINARY, "serve", *self.options], env=self.env, stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([*self.program, "serve", *self.options], env=self.env, stdin=subprocess.DEVNULL,
                                         stdout=self.log, stderr=self.log)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:

@@ -3,7 +3,7 @@ from probe import *
 import resource
 
 check = Check("limits cannot be raised")
-for name in ("RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_CORE", "RLIMIT_MEMLOCK", "RLIMIT_FSIZE", "RLIMIT_AS"):
+for name in ("RLIMIT_NPROC", "RLIMIT_NOFILE", "RLIMIT_CORE", "RLIMIT_MEMLOCK", "RLIMIT_FSIZE", "RLIMIT_AS", "RLIMIT_DATA"):
     which = getattr(resource, name)
     soft, hard = resource.getrlimit(which)
     if hard != resource.RLIM_INFINITY:
