@@ -27,7 +27,7 @@ if(CSB_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
 endif()
 
 find_package(Threads REQUIRED)
-find_package(Boost 1.74 REQUIRED COMPONENTS program_options filesystem)
+find_package(Boost 1.81 REQUIRED COMPONENTS program_options filesystem)
 find_package(OpenSSL REQUIRED)
 
 # Flags for everything that is ours. csb_options is linked PRIVATE.

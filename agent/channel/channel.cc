@@ -82,8 +82,9 @@ void Channel::Flush() {
     out_begin_ += static_cast<size_t>(n);
   }
   if (pending() == 0) {
-    // The memory of a burst is given back.
-    if (out_.capacity() > (64 << 10))
+    // The memory of a burst is given back when nothing is under way: mapping it anew for each frame of a
+    // long output costs more than sending that does.
+    if (streams_.empty() && out_.capacity() > (64 << 10))
       std::string().swap(out_);
     else
       out_.clear();

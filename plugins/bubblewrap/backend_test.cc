@@ -99,6 +99,9 @@ TEST_F(BackendTest, CreateIsIdempotentAndRefusesOtherLimits) {
   const Answer other = Call(CSB_OP_CREATE, R"({"memory_limit":"256m"})");
   EXPECT_EQ(other.code, CSB_E_CONFLICT);
   EXPECT_THAT(other.message, HasSubstr("memory_limit"));
+  const Answer more = Call(CSB_OP_CREATE, R"({"cpu_limit":2.5})");
+  EXPECT_EQ(more.code, CSB_E_CONFLICT);
+  EXPECT_THAT(more.message, HasSubstr("has 1 cores"));
   EXPECT_EQ(Call(CSB_OP_CREATE, R"({"cpu_limit":-1})").code, CSB_E_INVALID);
 }
 

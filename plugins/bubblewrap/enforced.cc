@@ -32,12 +32,6 @@ std::optional<uint64_t> HardLimit(const std::string& limits, const std::string& 
   return std::nullopt;
 }
 
-std::string Cores(double cores) {
-  char text[48];
-  snprintf(text, sizeof text, "%g cores", cores);
-  return text;
-}
-
 Enforcement Memory(const LiveRecord& live, const Cgroup::Reading& group, const std::string& limits,
                    const std::string& missing) {
   if (group.memory_limit) {
@@ -52,7 +46,8 @@ Enforcement Memory(const LiveRecord& live, const Cgroup::Reading& group, const s
 
 Enforcement Cpu(const LiveRecord& live, const Cgroup::Reading& group, const std::string& missing) {
   if (group.cpu_limit)
-    return {true, Cores(*group.cpu_limit), "cgroup v" + std::to_string(live.cgroup.cpu_version()) + " cpu"};
+    return {true, FormatCores(*group.cpu_limit),
+            "cgroup v" + std::to_string(live.cgroup.cpu_version()) + " cpu"};
   return {false, "unlimited", live.limits.cpu <= 0 ? "no limit is configured" : missing};
 }
 

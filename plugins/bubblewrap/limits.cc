@@ -55,6 +55,12 @@ Result<uint64_t> ParseSize(std::string_view text) {
   return static_cast<uint64_t>(bytes);
 }
 
+std::string FormatCores(double cores) {
+  char text[48];
+  snprintf(text, sizeof text, "%g cores", cores);
+  return text;
+}
+
 std::string FormatSize(uint64_t bytes) {
   static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
   double value = static_cast<double>(bytes);

@@ -37,6 +37,8 @@ Status ApplyRequestedLimits(const json::Value& payload, Limits* limits);
 Result<uint64_t> ParseSize(std::string_view text);
 // "512 MiB"
 std::string FormatSize(uint64_t bytes);
+// "1.5 cores"
+std::string FormatCores(double cores);
 
 void WriteLimits(json::Writer& writer, const Limits& limits);
 Result<Limits> ReadLimits(const json::Value& object);

@@ -118,8 +118,7 @@ Enforced Expected(const Options& options, Builder& builder) {
   };
   const Limits& limits = options.limits;
   const bool separate = options.uids.count > 0;
-  char cores[32];
-  snprintf(cores, sizeof cores, "%g cores", limits.cpu);
+  const std::string cores = FormatCores(limits.cpu);
   Enforced out;
   out["memory"] = cgroup(groups.memory, "memory", FormatSize(limits.memory));
   if (!groups.memory && limits.memory > 0)

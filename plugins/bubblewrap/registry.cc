@@ -251,7 +251,7 @@ Result<std::shared_ptr<Sandbox>> Registry::CreateLocked(const FileLock& lock, co
   if (json::Find(payload, "memory_limit") != nullptr && has.memory != limits.memory)
     return conflict("memory_limit", FormatSize(has.memory));
   if (json::Find(payload, "cpu_limit") != nullptr && has.cpu != limits.cpu)
-    return conflict("cpu_limit", std::to_string(has.cpu) + " cores");
+    return conflict("cpu_limit", FormatCores(has.cpu));
   return attached;
 }
 

@@ -54,6 +54,9 @@ inline Result<Document> Parse(std::string_view text, size_t max_depth = kMaxDept
   if (DeeperThan(text, max_depth))
     return Error{CSB_E_BAD_REQUEST, "JSON is nested deeper than " + std::to_string(max_depth) + " levels", "",
                  false};
+  // RapidJSON takes it for the end of the text, whatever follows; in JSON it is allowed nowhere (RFC 8259).
+  if (const size_t nul = text.find('\0'); nul != std::string_view::npos)
+    return Error{CSB_E_BAD_REQUEST, "not valid JSON at byte " + std::to_string(nul) + ": a NUL", "", false};
   Document doc;
   doc.Parse<rapidjson::kParseIterativeFlag | rapidjson::kParseValidateEncodingFlag>(text.data(), text.size());
   if (doc.HasParseError())
