@@ -5,6 +5,9 @@
 #include <archive_entry.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
 
 #include "agent/files/task_io.h"
 
@@ -31,6 +34,13 @@ Member::Type TypeOf(archive_entry* entry) {
   }
 }
 
+// A zip without members is its end record alone (APPNOTE.TXT 4.3.16), which libarchive takes for no zip.
+bool IsEmptyZip(int fd) {
+  constexpr size_t kEndRecord = 22;
+  char bytes[kEndRecord];
+  return pread(fd, bytes, kEndRecord, 0) == kEndRecord && memcmp(bytes, "PK\5\6\0\0\0\0\0\0\0\0", 12) == 0;
+}
+
 }  // namespace
 
 void ArchiveReader::Free::operator()(archive* a) const { archive_read_free(a); }
@@ -46,6 +56,8 @@ Error ArchiveReader::Fault(const char* doing) const {
 }
 
 Status ArchiveReader::Open() {
+  no_members_ = IsEmptyZip(fd_);
+  if (no_members_) return {};
   archive* a = archive_.get();
   if (a == nullptr) return Error{CSB_E_NO_CAPACITY, "out of memory", "", true};
   // Named one by one: "all" drags in decoders that nobody asked for, some run outside programs.
@@ -61,6 +73,7 @@ Status ArchiveReader::Open() {
 }
 
 Result<std::optional<Member>> ArchiveReader::Next() {
+  if (no_members_) return std::optional<Member>();
   archive* a = archive_.get();
   archive_entry* entry = nullptr;
   int status = ARCHIVE_RETRY;

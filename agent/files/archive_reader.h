@@ -62,6 +62,7 @@ class ArchiveReader {
   };
   int fd_;
   Formats formats_;
+  bool no_members_ = false;
   std::unique_ptr<archive, Free> archive_;
 };
 

@@ -265,8 +265,14 @@ TEST_P(UnzipTest, DamagedEncryptedAndForeignFilesSaySo) {
   }
 }
 
+TEST_P(UnzipTest, AnArchiveWithoutMembersIsOne) {
+  const Outcome got = Unpack("none.zip");
+  EXPECT_EQ(NumberOf(got, "exit_code"), 0) << got.err;
+  EXPECT_THAT(got.out, HasSubstr("0 files"));
+}
+
 TEST_P(UnzipTest, MissingAndWrongArguments) {
-  EXPECT_EQ(UnpackThere("in/none.zip").message, "File not found: in/none.zip");
+  EXPECT_EQ(UnpackThere("in/missing.zip").message, "File not found: in/missing.zip");
   EXPECT_EQ(Unpack("good.tar", R"(,"max_bytes":-1)").code, CSB_E_INVALID);
   ws_.Write("dest", "a file");
   EXPECT_EQ(UnpackThere("in/good.tar").code, CSB_E_CONFLICT);

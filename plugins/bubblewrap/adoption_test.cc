@@ -99,6 +99,20 @@ TEST_F(AdoptionTest, AHostLetsGoOfAnIdleSandboxThatAnotherUses) {
   EXPECT_THAT(Call(CSB_OP_STOP, R"({"if_unused":true})").result, HasSubstr("stopped"));
 }
 
+// Every host lists the sandboxes when it starts.
+TEST_F(AdoptionTest, AHostThatOnlyListedASandboxDoesNotUseIt) {
+  Start();
+  Create();
+  FakeHost other_host(Config(), 2);
+  Harness other(other_host);
+  Recorder list(Harness::table(), other.self(), {.op = CSB_OP_LIST});
+  ASSERT_TRUE(list.Wait());
+  EXPECT_THAT(list.result(), HasSubstr(R"("status":"running")"));
+  EXPECT_THAT(list.result(), HasSubstr(R"("memory":{"enforced":)"));
+  EXPECT_EQ(HostSockets("alice"), 1);
+  EXPECT_THAT(Call(CSB_OP_STOP, R"({"if_unused":true})").result, HasSubstr("stopped"));
+}
+
 TEST_F(AdoptionTest, ASandboxOfAKilledHostLivesOn) {
   InKilledHost(
       [&] {

@@ -34,8 +34,12 @@ std::string List(Registry& registry, const Options& options) {
     json::Key(w, "sandboxes");
     w.StartArray();
     for (const std::string& user : registry.Users()) {
-      if (auto live = registry.Attach(user)) {
-        WriteInfo(w, **live);
+      // Listing connects to none: a host that is connected counts as one that uses the sandbox.
+      if (const auto attached = registry.Find(user); attached && !attached->ended()) {
+        WriteInfo(w, *attached);
+      } else if (const auto live = registry.Live(user)) {
+        WriteListedInfo(w, *live, EngineName(user),
+                        ReadEnforced(*live, registry.builder().cgroups().missing));
       } else if (auto record = registry.Stopped(user)) {
         WriteStoppedInfo(w, *record, EngineName(user), options.limits);
       }

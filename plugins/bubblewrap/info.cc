@@ -17,19 +17,28 @@ void Head(json::Writer& w, const std::string& user, const std::string& name, con
   json::Member(w, "backend", "bubblewrap");
 }
 
-}  // namespace
-
-void WriteInfo(json::Writer& w, Sandbox& sandbox) {
-  const LiveRecord& live = sandbox.live();
+void Running(json::Writer& w, const LiveRecord& live, const std::string& name, double cpu_percent,
+             const Enforced& enforced) {
   w.StartObject();
-  Head(w, live.user, sandbox.name(), "running", live.created_at);
+  Head(w, live.user, name, "running", live.created_at);
   json::Member(w, "memory_usage_mb", Rounded(static_cast<double>(live.cgroup.MemoryUsage()) / (1 << 20)));
-  json::Member(w, "cpu_percent", Rounded(sandbox.CpuPercent()));
+  json::Member(w, "cpu_percent", Rounded(cpu_percent));
   json::Key(w, "limits");
   WriteLimits(w, live.limits);
   json::Key(w, "enforced");
-  WriteEnforced(w, sandbox.enforced());
+  WriteEnforced(w, enforced);
   w.EndObject();
+}
+
+}  // namespace
+
+void WriteInfo(json::Writer& w, Sandbox& sandbox) {
+  Running(w, sandbox.live(), sandbox.name(), sandbox.CpuPercent(), sandbox.enforced());
+}
+
+void WriteListedInfo(json::Writer& w, const LiveRecord& live, const std::string& name,
+                     const Enforced& enforced) {
+  Running(w, live, name, 0, enforced);
 }
 
 void WriteStoppedInfo(json::Writer& w, const UserRecord& record, const std::string& name,

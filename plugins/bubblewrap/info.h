@@ -13,6 +13,9 @@ namespace csb::bwrap {
 
 // Reads the memory and processor use from the kernel.
 void WriteInfo(json::Writer& writer, Sandbox& sandbox);
+// One that this process is not connected to: its use of processors is not told.
+void WriteListedInfo(json::Writer& writer, const LiveRecord& live, const std::string& name,
+                     const Enforced& enforced);
 // Files without a live sandbox.
 void WriteStoppedInfo(json::Writer& writer, const UserRecord& record, const std::string& name,
                       const Limits& limits);

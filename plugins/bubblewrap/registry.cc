@@ -338,6 +338,12 @@ void Registry::CleanLocked(const Paths& paths) {
   cleaner.Clean();
 }
 
+std::optional<LiveRecord> Registry::Live(const std::string& user) const {
+  auto live = ReadLiveRecord(PathsOf(user).live());
+  if (!live || live->user != user || !OpenSame(live->init)) return std::nullopt;
+  return *std::move(live);
+}
+
 Result<UserRecord> Registry::Stopped(const std::string& user) const {
   auto record = ReadUserRecord(PathsOf(user).record());
   if (!record && record.error().code == CSB_E_NOT_FOUND)

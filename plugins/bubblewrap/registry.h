@@ -16,6 +16,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,7 +41,8 @@ class Registry {
   // payload: of the create; CSB_E_CONFLICT when a live one has other limits than it asks for.
   Result<std::shared_ptr<Sandbox>> Create(const std::string& user, const json::Value& payload);
   Result<std::shared_ptr<Sandbox>> Restart(const std::string& user);
-  // False: there was none alive.
+  // The record of a sandbox that runs, whether this process is connected to it or not.
+  std::optional<LiveRecord> Live(const std::string& user) const;
   enum class StopResult { kNothing, kStopped, kLeft };
   // if_unused: a sandbox that another host process is connected to goes on; this one lets go of it (kLeft).
   Result<StopResult> Stop(const std::string& user, bool if_unused);

@@ -22,6 +22,8 @@ class io_context;
 
 namespace csb::http {
 
+class WayBack;  // service_call.h
+
 // Bytes that bodies and buffered answers hold, all connections together. Thread-safe.
 class MemoryBudget {
  public:
@@ -83,6 +85,7 @@ struct App {
 // What one thread's connections share; touched on that thread only.
 struct ThreadState {
   boost::asio::io_context& io;
+  std::shared_ptr<WayBack> way;  // to io, for what may outlive it
   std::shared_ptr<const KeyRing> keys;
 };
 

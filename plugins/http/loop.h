@@ -13,13 +13,15 @@
 
 #include "plugins/http/app.h"
 #include "plugins/http/connection.h"
+#include "plugins/http/service_call.h"
 
 namespace csb::http {
 
 class Loop {
  public:
   explicit Loop(std::shared_ptr<const KeyRing> keys)
-      : state_{io_, std::move(keys)}, work_(io_.get_executor()) {}
+      : state_{io_, std::make_shared<WayBack>(io_), std::move(keys)}, work_(io_.get_executor()) {}
+  ~Loop() { state_.way->Close(); }
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 

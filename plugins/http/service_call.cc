@@ -6,10 +6,22 @@
 
 namespace csb::http {
 
+bool WayBack::Post(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  if (io_ == nullptr) return false;
+  boost::asio::post(*io_, std::move(work));
+  return true;
+}
+
+void WayBack::Close() {
+  const std::lock_guard lock(mutex_);
+  io_ = nullptr;
+}
+
 Result<std::shared_ptr<ServiceCall>> ServiceCall::Start(const ServiceClient& client,
-                                                        boost::asio::io_context& io,
+                                                        std::shared_ptr<WayBack> way,
                                                         const RequestView& request, CallEvents& events) {
-  auto self = std::make_shared<ServiceCall>(io, events);
+  auto self = std::make_shared<ServiceCall>(std::move(way), events);
   auto call = client.Submit(request, self);
   if (!call) return std::move(call).error();
   // Events that came meanwhile wait in io's queue behind us.
@@ -62,7 +74,8 @@ void ServiceCall::Push(Item item) {
   queue_.push_back(std::move(item));
   if (posted_) return;
   posted_ = true;
-  boost::asio::post(io_, [self = shared_from_this()] { self->Deliver(); });
+  // Without a way back nobody listens: whoever did has abandoned this call.
+  if (!way_->Post([self = shared_from_this()] { self->Deliver(); })) queue_.clear();
 }
 
 void ServiceCall::Deliver() {

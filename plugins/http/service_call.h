@@ -3,18 +3,21 @@
 // service_call.h: an operation at the service whose events arrive on the thread of an io_context,
 // a batch at a time: what comes while a batch waits joins it, so a short command costs one wake-up.
 //
-//   auto call = ServiceCall::Start(client, io, request, *this);   // on io's thread
+//   auto call = ServiceCall::Start(client, way, request, *this);  // on io's thread; way: a WayBack to io
 //   …OnOutput, OnEvent, OnInputCredit, OnDone of *this…           // on io's thread
 //   (*call)->Abandon();                                            // cancels; no event after it
 //
-// Memory held is bounded by the credit that was given.
+// Memory held is bounded by the credit that was given. An operation that its connection abandoned may end
+// after the io_context has: its events then go nowhere.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "clara_sandbox/cpp/service_client.h"
@@ -24,6 +27,20 @@ class io_context;
 }
 
 namespace csb::http {
+
+// From any thread to an io_context, for as long as there is one.
+class WayBack {
+ public:
+  explicit WayBack(boost::asio::io_context& io) : io_(&io) {}
+  // False: there is no io_context any more, and `work` is dropped.
+  bool Post(std::function<void()> work);
+  // Nothing is posted once it has returned.
+  void Close();
+
+ private:
+  std::mutex mutex_;
+  boost::asio::io_context* io_;
+};
 
 // Hears the events; outlives the call or abandons it. An event may abandon the call.
 class CallEvents {
@@ -39,8 +56,8 @@ class CallEvents {
 
 class ServiceCall : public CallHandler, public std::enable_shared_from_this<ServiceCall> {
  public:
-  ServiceCall(boost::asio::io_context& io, CallEvents& events) : io_(io), events_(&events) {}
-  static Result<std::shared_ptr<ServiceCall>> Start(const ServiceClient& client, boost::asio::io_context& io,
+  ServiceCall(std::shared_ptr<WayBack> way, CallEvents& events) : way_(std::move(way)), events_(&events) {}
+  static Result<std::shared_ptr<ServiceCall>> Start(const ServiceClient& client, std::shared_ptr<WayBack> way,
                                                     const RequestView& request, CallEvents& events);
 
   // All on io's thread; without effect once the operation has ended.
@@ -65,7 +82,7 @@ class ServiceCall : public CallHandler, public std::enable_shared_from_this<Serv
   void Push(Item item);
   void Deliver();
 
-  boost::asio::io_context& io_;
+  const std::shared_ptr<WayBack> way_;
   CallEvents* events_;          // null once abandoned
   std::shared_ptr<Call> call_;  // null once ended; io's thread only
   std::mutex mutex_;

@@ -23,7 +23,7 @@ bool ServiceExchange::Submit(std::string_view payload, bool has_input, uint64_t 
                             .request_id = in_.request_id,
                             .payload = payload,
                             .output_credit = output_credit};
-  auto call = ServiceCall::Start(app_.service, thread_.io, request, *this);
+  auto call = ServiceCall::Start(app_.service, thread_.way, request, *this);
   if (!call) {
     Fail(call.error());
     return false;

@@ -103,6 +103,7 @@ TestServer::TestServer(Options options) : host(WithDefaults(std::move(options)))
 }
 
 TestServer::~TestServer() {
+  if (server == nullptr) return;
   server->Stop();
   // As the host does: what still runs is cancelled before the frontend goes.
   for (const auto& operation : held_) operation->Cancel(CSB_E_CANCELLED);

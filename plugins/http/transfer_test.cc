@@ -132,6 +132,22 @@ TEST(Stream, AClientThatGoesCancelsIt) {
   EXPECT_TRUE(operation->WaitCancelled());
 }
 
+// A service that ends an operation late, when the frontend has gone.
+TEST(Stream, AnOperationMayOutliveTheServer) {
+  TestServer server;
+  server.Hold(CSB_OP_SHELL);
+  TestClient client(server.port());
+  client.Send(std::string("POST /sandbox/a/shell HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n") +
+              kNdjson + "\r\n{\"command\":\"x\"}");
+  auto operation = server.held();
+  operation->sink.Output(CSB_STREAM_STDOUT, "early");
+  client.ReadUntil("early");
+  server.server->Stop();
+  server.server.reset();
+  operation->sink.Output(CSB_STREAM_STDOUT, "late");
+  operation->sink.Done(kRan);
+}
+
 TEST(Stream, AClientThatGoesCancelsItAlsoBehindAFullPipeline) {
   TestServer server;
   server.Hold(CSB_OP_SHELL);

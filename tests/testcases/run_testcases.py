@@ -240,11 +240,11 @@ def judge(entry, ended, missing):
     word = verdict.split(" ")[0]
     ends = entry.get("ends", [{"exit_code": 0}])
     matches = any(ended.code == e["exit_code"] and e.get("stderr", "") in ended.err for e in ends)
-    if word == "ESCAPED":
+    if word == "ESCAPED" and not (missing and entry.get("may_escape_without")):
         return verdict
     if matches and (entry["expect"] in (None, word) or ended.code != 0):
         return ""
-    weaker = word == "WEAK" or (word == "OK" and entry["expect"] is None)
+    weaker = word in ("WEAK", "ESCAPED") or (word == "OK" and entry["expect"] is None)
     if missing and (weaker or any(ended.code == e["exit_code"] and e["stderr"] in ended.err for e in entry.get("without", []))):
         return "~without %s: %s" % (" ".join(missing), verdict)
     return verdict if word and word != entry["expect"] else "ended with %s, %r" % (ended.code, (ended.err or ended.out)[-300:])

@@ -145,6 +145,7 @@ with open("crc.zip", "wb") as f:
 with open("text.zip", "w") as f:
     f.write("this is no archive\n" * 100)
 open("empty.zip", "w").close()
+zipfile.ZipFile("none.zip", "w").close()
 with open("encrypted.zip", "wb") as f:
     zipped("plain0.zip", [("secret.txt", 0o100644, b"s" * 100)])
     with open("plain0.zip", "rb") as g:
