@@ -89,8 +89,7 @@ TEST(UserId, IdsThatDifferInOneByteShareNoName) {
   const std::string ids[] = {
       "a.b", "a-b", "a_b", "A-b", "a b", "a--b", "a/b", std::string(256, 'x'), std::string(255, 'x')};
   for (const std::string& a : ids)
-    for (const std::string& b : ids)
-      EXPECT_EQ(EngineName(a) == EngineName(b), a == b) << a << " " << b;
+    for (const std::string& b : ids) EXPECT_EQ(EngineName(a) == EngineName(b), a == b) << a << " " << b;
   for (const std::string& id : ids) {
     EXPECT_LE(EngineName(id).size(), 57u);
     EXPECT_EQ(EngineName(id).find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-"), std::string::npos);
