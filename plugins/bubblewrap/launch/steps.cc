@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -142,20 +143,35 @@ void StageTun(unsigned owner) {
   if (chown("/dev/net/tun", owner, owner) != 0) Fail("chown /dev/net/tun");
 }
 
+namespace {
+
+struct Holder {
+  unsigned agent;
+  int up, down;
+};
+
+// Shares our memory, which saves copying it; one of the two runs while the other waits, so nothing is
+// written by both.
+int Hold(void* given) {
+  const Holder& holder = *static_cast<const Holder*>(given);
+  char byte = 0;
+  BecomeUid(holder.agent);
+  if (unshare(CLONE_NEWUSER) != 0) Fail("unshare(CLONE_NEWUSER) as uid " + std::to_string(holder.agent));
+  if (write(holder.up, &byte, 1) != 1 || read(holder.down, &byte, 1) != 1) _exit(1);
+  // Belt to the seccomp filter's braces: the kernel itself makes no user namespace below this one.
+  WriteFile("/proc/sys/user/max_user_namespaces", "0\n");
+  _exit(0);
+}
+
+}  // namespace
+
 int MakeUserNamespace(unsigned agent, unsigned user) {
   int up[2], down[2];
   if (pipe2(up, O_CLOEXEC) != 0 || pipe2(down, O_CLOEXEC) != 0) Fail("pipe2");
-  const pid_t holder = fork();
-  if (holder < 0) Fail("fork");
-  if (holder == 0) {
-    char byte = 0;
-    BecomeUid(agent);
-    if (unshare(CLONE_NEWUSER) != 0) Fail("unshare(CLONE_NEWUSER) as uid " + std::to_string(agent));
-    if (write(up[1], &byte, 1) != 1 || read(down[0], &byte, 1) != 1) _exit(1);
-    // Belt to the seccomp filter's braces: the kernel itself makes no user namespace below this one.
-    WriteFile("/proc/sys/user/max_user_namespaces", "0\n");
-    _exit(0);
-  }
+  alignas(16) static char stack[64 << 10];
+  Holder given{agent, up[1], down[0]};
+  const pid_t holder = clone(&Hold, stack + sizeof stack, CLONE_VM | SIGCHLD, &given);
+  if (holder < 0) Fail("clone");
   close(up[1]);
   close(down[0]);
   char byte = 0;
