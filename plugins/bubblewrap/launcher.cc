@@ -161,6 +161,11 @@ Error Explain(std::string what, const std::string& complaints) {
     error.hint =
         "a container that masks /proc can't nest sandboxes: run it with an unmasked /proc "
         "(docker: --security-opt systempaths=unconfined)";
+  else if (says("mount / as slave") || says("unshare(CLONE_NEWUSER)"))
+    error.hint =
+        "no user namespace can be made here: set user.max_user_namespaces above 0; in a chroot the kernel "
+        "makes none "
+        "(user_namespaces(7)), so use pivot_root or a container instead";
   else if (says("loop"))
     error.hint =
         "no loop devices here: set bubblewrap.disk=unlimited and allow it, or give the host "
