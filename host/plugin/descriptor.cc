@@ -25,7 +25,7 @@ constexpr uint32_t kMaxOptions = 1000;
 #define CSB_END_OF(type, field) (offsetof(type, field) + sizeof(type::field))
 constexpr size_t kPluginSize = CSB_END_OF(csb_plugin, get_interface);
 constexpr size_t kOptionSize = CSB_END_OF(csb_option, max);
-constexpr size_t kBackendSize = CSB_END_OF(csb_backend_v1, calls);
+constexpr size_t kBackendSize = CSB_END_OF(csb_backend_v1, calls);  // NOLINT(bugprone-sizeof-expression)
 constexpr size_t kCallsSize = CSB_END_OF(csb_op_calls, close);
 constexpr size_t kFrontendSize = CSB_END_OF(csb_frontend_v1, reload);
 

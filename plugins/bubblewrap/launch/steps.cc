@@ -108,7 +108,7 @@ void StageMounts(const Request& request) {
   const int agent = OpenPath(request.Get("agent"), 0);
   const int control = OpenPath(request.Get("control"), O_DIRECTORY | O_NOFOLLOW);
   const int etc = OpenPath(request.Get("etc"), O_DIRECTORY | O_NOFOLLOW);
-  const std::string image = request.Get("image");
+  const std::string& image = request.Get("image");
   const int workspace = image.empty() ? OpenPath(request.Get("workspace"), O_DIRECTORY | O_NOFOLLOW) : -1;
   const int image_fd = image.empty() ? -1 : open(image.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
   if (!image.empty() && image_fd < 0) Fail("open " + image);

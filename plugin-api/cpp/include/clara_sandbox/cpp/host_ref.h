@@ -67,7 +67,7 @@ class HostRef {
     auto job = std::make_unique<Job>(Job{host_, std::move(work)});
     if (host_->post(host_, &Job::Run, job.get()) != CSB_OK)
       return Error{CSB_E_UNAVAILABLE, "the host runs no more work", "it is shutting down", true};
-    job.release();  // Run owns it now
+    job.release();  // NOLINT(bugprone-unused-return-value): Run owns it now
     return {};
   }
 
