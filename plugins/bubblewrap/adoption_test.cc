@@ -147,7 +147,7 @@ TEST_F(AdoptionTest, WhatAKilledHostHadHalfWrittenIsRemoved) {
   ASSERT_TRUE(MakeFolders(paths.runtime, 0711));
   ASSERT_TRUE(MakeFolders(paths.data, 0711));
   for (const std::string& half : {paths.live(), paths.record(), paths.image()})
-    ASSERT_TRUE(ReplaceSmallFile(half + ".aB3xYz", "{", 0600));
+    ASSERT_TRUE(ReplaceSmallFile(half + ".aB3xYz", "{"));
   Create();
   EXPECT_FALSE(Exists(paths.record() + ".aB3xYz"));
   EXPECT_FALSE(Exists(paths.image() + ".aB3xYz"));
@@ -176,7 +176,7 @@ TEST_F(AdoptionTest, ADamagedRecordIsReplaced) {
   const LiveRecord live = Live();
   Call(CSB_OP_STOP);
   ASSERT_TRUE(MakeFolders(PathsOf("alice").runtime, 0711));
-  ASSERT_TRUE(ReplaceSmallFile(PathsOf("alice").live(), "{\"user\":", 0600));
+  ASSERT_TRUE(ReplaceSmallFile(PathsOf("alice").live(), "{\"user\":"));
   Create();
   EXPECT_EQ(Shell("echo fine").out, "fine\n");
 }

@@ -208,6 +208,20 @@ TEST_F(BackendTest, AFailedCreateLeavesNothing) {
   EXPECT_EQ(made.code, CSB_E_UNAVAILABLE) << made.message;
   EXPECT_FALSE(Exists(PathsOf("alice").data));
   EXPECT_FALSE(Exists(PathsOf("alice").runtime));
+  Stop();  // what the sandbox's end set going in the background is over
+  EXPECT_FALSE(Exists(PathsOf("alice").lock));
+}
+
+TEST_F(BackendTest, RefusedRequestsForUsersWithoutSandboxLeaveNoLock) {
+  Start();
+  EXPECT_EQ(Call(CSB_OP_CREATE, R"({"memory_limit":"1k"})").code, CSB_E_INVALID);
+  EXPECT_EQ(Call(CSB_OP_RESTART).code, CSB_E_NOT_FOUND);
+  EXPECT_FALSE(Exists(PathsOf("alice").lock));
+  Create();
+  EXPECT_TRUE(Exists(PathsOf("alice").lock));
+  Call(CSB_OP_DESTROY, R"({"purge":true})");
+  Stop();
+  EXPECT_FALSE(Exists(PathsOf("alice").lock));
 }
 
 }  // namespace

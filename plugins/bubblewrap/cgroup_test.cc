@@ -24,8 +24,7 @@ class FakeCgroups : public ::testing::Test {
  protected:
   void Make(const std::string& folder, const std::map<std::string, std::string>& files) {
     ASSERT_TRUE(MakeFolders(folder_ / folder, 0755));
-    for (const auto& [name, text] : files)
-      ASSERT_TRUE(ReplaceSmallFile(folder_ / folder + "/" + name, text, 0644));
+    for (const auto& [name, text] : files) ASSERT_TRUE(ReplaceSmallFile(folder_ / folder + "/" + name, text));
   }
   std::string Text(const std::string& file) {
     const auto text = ReadSmallFile(folder_ / file);

@@ -10,7 +10,7 @@
 
 namespace csb::bwrap {
 
-Result<FileLock> FileLock::Take(const std::string& path) {
+Result<FileLock> FileLock::Take(const std::string& path, std::vector<std::string> what) {
   for (;;) {
     UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!fd) return ErrnoError("open", path);
@@ -21,10 +21,16 @@ Result<FileLock> FileLock::Take(const std::string& path) {
     }, current{};
     if (fstat(fd.get(), &mine) != 0) return ErrnoError("fstat", path);
     if (stat(path.c_str(), &current) == 0 && mine.st_ino == current.st_ino && mine.st_dev == current.st_dev)
-      return FileLock(std::move(fd), path);
+      return FileLock(std::move(fd), path, std::move(what));
   }
 }
 
-void FileLock::Remove() const { unlink(path_.c_str()); }
+// Whoever waits finds the file gone and takes a new one.
+FileLock::~FileLock() {
+  if (!fd_) return;
+  for (const std::string& each : what_)
+    if (access(each.c_str(), F_OK) == 0) return;
+  unlink(path_.c_str());
+}
 
 }  // namespace csb::bwrap

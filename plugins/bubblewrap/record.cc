@@ -76,7 +76,7 @@ Status WriteUserRecord(const std::string& path, const UserRecord& record) {
   json::Member(w, "created_at", record.created_at);
   json::Member(w, "image", record.image);
   w.EndObject();
-  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()}, 0600);
+  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()});
 }
 
 Result<LiveRecord> ReadLiveRecord(const std::string& path) {
@@ -117,8 +117,7 @@ Status WriteLiveRecord(const std::string& path, const LiveRecord& record) {
   // Never synced: after a power cut there is no sandbox that it could speak of. The second one of a launch
   // only adds pids.
   const std::string_view text(buffer.GetString(), buffer.GetSize());
-  return record.init.pid != 0 && Exists(path) ? OverwriteSmallFile(path, text)
-                                              : ReplaceSmallFile(path, text, 0600);
+  return record.init.pid != 0 && Exists(path) ? OverwriteSmallFile(path, text) : ReplaceSmallFile(path, text);
 }
 
 std::string Rfc3339Now() {

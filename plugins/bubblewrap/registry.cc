@@ -99,7 +99,7 @@ Paths Registry::PathsOf(std::string_view user) const {
 Result<FileLock> Registry::Lock(const Paths& paths) const {
   if (Status s = MakeFolders(options_.runtime_dir, 0711); !s) return s.error();
   if (Status s = MakeFolders(options_.runtime_dir + "/locks", 0711); !s) return s.error();
-  return FileLock::Take(paths.lock);
+  return FileLock::Take(paths.lock, {paths.live(), paths.data});
 }
 
 std::shared_ptr<Sandbox> Registry::Find(std::string_view user) const {
@@ -119,8 +119,6 @@ void Registry::Ended(const SandboxPtr& sandbox) {
   Forget(sandbox);
   InBackground([sandbox](Registry& registry) {
     const Paths paths = registry.PathsOf(sandbox->live().user);
-    // Already cleaned up, by whoever ended it; a lock taken now would outlive a purge.
-    if (!Exists(paths.live())) return sandbox->Detach();
     auto lock = registry.Lock(paths);
     if (!lock) return registry.host_.LogWarn(lock.error().message);
     // Somebody may have cleaned up and made a new one meanwhile.
@@ -199,17 +197,15 @@ Result<std::shared_ptr<Sandbox>> Registry::Attach(const std::string& user) {
   return sandbox;
 }
 
-Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const FileLock& lock, const Paths& paths,
-                                                      const std::string& user, const Limits& limits) {
+Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const Paths& paths, const std::string& user,
+                                                      const Limits& limits) {
   bool fresh = false;
   const bool had_files = Exists(paths.data);
   auto record = builder_.PrepareData(paths, user, &fresh);
   const auto give_up = [&](const Error& error) {
     CleanLocked(paths);
     // Nothing of a failed first create stays behind.
-    if (had_files) return error;
-    if (record && RemoveTree(paths.data)) builder_.ReleaseUids(paths.name, record->uids);
-    lock.Remove();
+    if (!had_files && record && RemoveTree(paths.data)) builder_.ReleaseUids(paths.name, record->uids);
     return error;
   };
   if (!record) return give_up(record.error());
@@ -236,13 +232,11 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const FileLock& lock, cons
   return give_up(status.error());
 }
 
-Result<std::shared_ptr<Sandbox>> Registry::CreateLocked(const FileLock& lock, const Paths& paths,
-                                                        const std::string& user, const json::Value& payload) {
-  Limits limits = options_.limits;
-  if (Status s = ApplyRequestedLimits(payload, &limits); !s) return s.error();
+Result<std::shared_ptr<Sandbox>> Registry::CreateLocked(const Paths& paths, const std::string& user,
+                                                        const Limits& limits, const json::Value& payload) {
   auto attached = AttachLocked(paths);
   if (!attached) return attached.error();
-  if (*attached == nullptr) return MakeLocked(lock, paths, user, limits);
+  if (*attached == nullptr) return MakeLocked(paths, user, limits);
   const Limits& has = (*attached)->live().limits;
   const auto conflict = [&](const char* member, const std::string& value) {
     return Error{CSB_E_CONFLICT, std::string(member) + ": the live sandbox has " + value,
@@ -257,9 +251,11 @@ Result<std::shared_ptr<Sandbox>> Registry::CreateLocked(const FileLock& lock, co
 
 Result<std::shared_ptr<Sandbox>> Registry::Create(const std::string& user, const json::Value& payload) {
   const Paths paths = PathsOf(user);
+  Limits limits = options_.limits;
+  if (Status s = ApplyRequestedLimits(payload, &limits); !s) return s.error();
   auto lock = Lock(paths);
   if (!lock) return lock.error();
-  return CreateLocked(*lock, paths, user, payload);
+  return CreateLocked(paths, user, limits, payload);
 }
 
 Result<std::shared_ptr<Sandbox>> Registry::Restart(const std::string& user) {
@@ -273,7 +269,7 @@ Result<std::shared_ptr<Sandbox>> Registry::Restart(const std::string& user) {
     return Error{CSB_E_NOT_FOUND, "this user has no sandbox", "create one first", false};
   }
   if (auto stopped = StopLocked(paths); !stopped) return stopped.error();
-  return MakeLocked(*lock, paths, user, limits);
+  return MakeLocked(paths, user, limits);
 }
 
 Result<bool> Registry::StopLocked(const Paths& paths) {
@@ -329,7 +325,6 @@ Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purg
   if (Status s = RemoveTree(paths.data); !s) return s.error();
   // Last: until then the uids still own files.
   if (record) builder_.ReleaseUids(paths.name, record->uids);
-  lock->Remove();
   return out;
 }
 

@@ -69,10 +69,9 @@ class Registry {
   using SandboxPtr = std::shared_ptr<Sandbox>;
   // All with the user's lock held.
   Result<SandboxPtr> AttachLocked(const Paths& paths);
-  Result<SandboxPtr> CreateLocked(const FileLock& lock, const Paths& paths, const std::string& user,
+  Result<SandboxPtr> CreateLocked(const Paths& paths, const std::string& user, const Limits& limits,
                                   const json::Value& payload);
-  Result<SandboxPtr> MakeLocked(const FileLock& lock, const Paths& paths, const std::string& user,
-                                const Limits& limits);
+  Result<SandboxPtr> MakeLocked(const Paths& paths, const std::string& user, const Limits& limits);
   Result<bool> StopLocked(const Paths& paths);
   void CleanLocked(const Paths& paths);
   Result<FileLock> Lock(const Paths& paths) const;

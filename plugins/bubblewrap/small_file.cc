@@ -61,12 +61,11 @@ Status WriteSmallFile(const std::string& path, std::string_view text) {
   return {};
 }
 
-Status ReplaceSmallFile(const std::string& path, std::string_view text, mode_t mode) {
+Status ReplaceSmallFile(const std::string& path, std::string_view text) {
   std::string temporary = path + ".XXXXXX";
-  UniqueFd fd(mkostemp(temporary.data(), O_CLOEXEC));
+  UniqueFd fd(mkostemp(temporary.data(), O_CLOEXEC));  // 0600
   if (!fd) return ErrnoError("mkostemp", temporary);
   Status status = WriteAll(fd.get(), text, temporary);
-  if (status && mode != 0600 && fchmod(fd.get(), mode) != 0) status = ErrnoError("fchmod", temporary);
   if (status && rename(temporary.c_str(), path.c_str()) != 0) status = ErrnoError("rename", path);
   if (!status) unlink(temporary.c_str());
   return status;
