@@ -3,6 +3,7 @@
 // Create, stop, restart, destroy, idle stop, capacity, what must be enforced, shutdown.
 #include <gmock/gmock.h>
 
+#include <future>
 #include <thread>
 
 #include "host/service/testing/fixture.h"
@@ -267,13 +268,15 @@ TEST_F(LifecycleTest, DrainEndsWhatWasBeingSubmittedWhenItBegan) {
   std::shared_ptr<Reply> late;
   std::thread submits([&] { late = Ask(*service, CSB_OP_EXECUTE, "alice", code); });
   std::this_thread::sleep_for(3ms);
-  std::thread releases([&] {  // so that a drain without end fails
-    std::this_thread::sleep_for(6s);
+  std::promise<void> drained;
+  std::thread releases([&, done = drained.get_future()] {  // so that a drain without end fails
+    done.wait_for(6s);
     docker->Release(CSB_OP_EXECUTE);
   });
   const auto began = std::chrono::steady_clock::now();
   service->Drain(0ms);
   EXPECT_LT(std::chrono::steady_clock::now() - began, 5s);
+  drained.set_value();
   submits.join();
   releases.join();
 }

@@ -42,13 +42,18 @@ FakeService::Answer File(std::string text, uint64_t claimed = UINT64_MAX) {
   };
 }
 
-TEST(Stream, SendsEventsAsTheyHappen) {
-  TestServer server;
+// A shell whose events are streamed and that ends when the test says so.
+std::shared_ptr<HeldOperation> StartStream(TestServer& server, TestClient& client) {
   server.Hold(CSB_OP_SHELL);
-  TestClient client(server.port());
   client.Send(std::string("POST /sandbox/a/shell HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n") +
               kNdjson + "\r\n{\"command\":\"x\"}");
-  auto operation = server.held();
+  return server.held();
+}
+
+TEST(Stream, SendsEventsAsTheyHappen) {
+  TestServer server;
+  TestClient client(server.port());
+  auto operation = StartStream(server, client);
   operation->sink.Output(CSB_STREAM_STDOUT, "a\xC3");
   EXPECT_THAT(client.ReadUntil("}\n"), HasSubstr(R"({"event":"stdout","data":"a"})"));
   operation->sink.Output(CSB_STREAM_STDOUT, "\xA4");
@@ -100,11 +105,8 @@ TEST(Stream, AnErrorBeforeTheFirstEventHasItsStatus) {
 
 TEST(Stream, ASlowReaderHoldsTheProgramBack) {
   TestServer server;
-  server.Hold(CSB_OP_SHELL);
   TestClient client(server.port());
-  client.Send(std::string("POST /sandbox/a/shell HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n") +
-              kNdjson + "\r\n{\"command\":\"x\"}");
-  auto operation = server.held();
+  auto operation = StartStream(server, client);
   constexpr uint64_t kAll = 12 << 20;
   operation->Flood(CSB_STREAM_STDOUT, kAll, kRan);
   client.ReadUntil("stdout");
@@ -121,11 +123,8 @@ TEST(Stream, ASlowReaderHoldsTheProgramBack) {
 
 TEST(Stream, AClientThatGoesCancelsIt) {
   TestServer server;
-  server.Hold(CSB_OP_SHELL);
   TestClient client(server.port());
-  client.Send(std::string("POST /sandbox/a/shell HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n") +
-              kNdjson + "\r\n{\"command\":\"x\"}");
-  auto operation = server.held();
+  auto operation = StartStream(server, client);
   operation->Flood(CSB_STREAM_STDOUT, uint64_t{1} << 40, kRan);
   client.ReadUntil("stdout");
   client.Close();
@@ -135,11 +134,8 @@ TEST(Stream, AClientThatGoesCancelsIt) {
 // A service that ends an operation late, when the frontend has gone.
 TEST(Stream, AnOperationMayOutliveTheServer) {
   TestServer server;
-  server.Hold(CSB_OP_SHELL);
   TestClient client(server.port());
-  client.Send(std::string("POST /sandbox/a/shell HTTP/1.1\r\nHost: localhost\r\nContent-Length: 15\r\n") +
-              kNdjson + "\r\n{\"command\":\"x\"}");
-  auto operation = server.held();
+  auto operation = StartStream(server, client);
   operation->sink.Output(CSB_STREAM_STDOUT, "early");
   client.ReadUntil("early");
   server.server->Stop();

@@ -99,6 +99,13 @@ class StdioTest : public ::testing::TestWithParam<bool> {
       heard_.append(buffer, static_cast<size_t>(n));
     }
   }
+  // Call 1 is under way once the ping behind it is answered.
+  void HoldACall() {
+    Hold();
+    Say(Shell(1));
+    Say(R"({"jsonrpc":"2.0","id":2,"method":"ping"})");
+    EXPECT_THAT(Hear(), HasSubstr(R"("id":2)"));
+  }
   void Hold() {
     service_.On(CSB_OP_SHELL,
                 [this](const RequestView&, EventSink sink) -> Result<std::shared_ptr<Operation>> {
@@ -144,10 +151,7 @@ TEST_P(StdioTest, EndOfInputWithNothingUnderWayEndsWithZero) {
 
 // As `printf '…' | clara-sandbox stdio` does.
 TEST_P(StdioTest, EndOfInputLetsCallsAnswerAndEndsWithZero) {
-  Hold();
-  Say(Shell(1));
-  Say(R"({"jsonrpc":"2.0","id":2,"method":"ping"})");
-  EXPECT_THAT(Hear(), HasSubstr(R"("id":2)"));
+  HoldACall();
   to_server_.reset();
   auto exit = exit_.get_future();
   EXPECT_EQ(exit.wait_for(100ms), std::future_status::timeout);
@@ -167,10 +171,7 @@ TEST_P(StdioTest, LastLineThatIsACallIsAnswered) {
 }
 
 TEST_P(StdioTest, ReaderThatGoesAwayCancelsWhatRunsAtOnce) {
-  Hold();
-  Say(Shell(1));
-  Say(R"({"jsonrpc":"2.0","id":2,"method":"ping"})");
-  EXPECT_THAT(Hear(), HasSubstr(R"("id":2)"));
+  HoldACall();
   from_server_.reset();
   EXPECT_EQ(exit_.get_future().get(), 0);
   EXPECT_TRUE(op_->cancelled_);
@@ -178,10 +179,7 @@ TEST_P(StdioTest, ReaderThatGoesAwayCancelsWhatRunsAtOnce) {
 
 // As when the client is killed.
 TEST_P(StdioTest, ReaderThatGoesAwayAfterTheEndOfInputCancelsToo) {
-  Hold();
-  Say(Shell(1));
-  Say(R"({"jsonrpc":"2.0","id":2,"method":"ping"})");
-  EXPECT_THAT(Hear(), HasSubstr(R"("id":2)"));
+  HoldACall();
   to_server_.reset();
   auto exit = exit_.get_future();
   EXPECT_EQ(exit.wait_for(50ms), std::future_status::timeout);
@@ -265,10 +263,7 @@ TEST_P(StdioTest, ClosedOutputEndsTheServerAndNotTheProcess) {
 }
 
 TEST_P(StdioTest, StopTakesNothingNewAndLetsCallsAnswer) {
-  Hold();
-  Say(Shell(1));
-  Say(R"({"jsonrpc":"2.0","id":2,"method":"ping"})");
-  EXPECT_THAT(Hear(), HasSubstr(R"("id":2)"));
+  HoldACall();
   frontend_->Stop();
   op_->sink_.Done(R"({"exit_code":0,"cause":"exit"})");
   EXPECT_THAT(Hear(), HasSubstr(R"("id":1)"));
