@@ -5,10 +5,10 @@
 
 #include "clara_sandbox/cpp/identity.h"
 #include "clara_sandbox/cpp/json.h"
-#include "plugins/bubblewrap/deferred_operation.h"
 #include "plugins/bubblewrap/info.h"
 #include "plugins/bubblewrap/probe.h"
 #include "plugins/common/agent_operation.h"
+#include "plugins/common/deferred_operation.h"
 
 namespace csb::bwrap {
 namespace {

@@ -18,8 +18,8 @@
 #include "plugins/bubblewrap/backend.h"
 #include "plugins/bubblewrap/paths.h"
 #include "plugins/bubblewrap/record.h"
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/bubblewrap/testing.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 

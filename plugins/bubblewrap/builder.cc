@@ -10,8 +10,8 @@
 #include "plugins/bubblewrap/launch/request.h"
 #include "plugins/bubblewrap/network.h"
 #include "plugins/bubblewrap/seccomp_filter.h"
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

@@ -11,8 +11,8 @@
 #include <cmath>
 #include <sstream>
 
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

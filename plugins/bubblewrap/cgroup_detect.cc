@@ -8,8 +8,8 @@
 #include <sstream>
 
 #include "plugins/bubblewrap/cgroup.h"
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

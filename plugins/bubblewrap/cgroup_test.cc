@@ -5,8 +5,8 @@
 
 #include <gmock/gmock.h>
 
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/bubblewrap/testing.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

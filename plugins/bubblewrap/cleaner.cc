@@ -7,8 +7,8 @@
 
 #include <cstring>
 
-#include "plugins/bubblewrap/process.h"
-#include "plugins/bubblewrap/small_file.h"
+#include "plugins/common/process.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

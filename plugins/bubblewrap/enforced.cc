@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <sstream>
 
-#include "plugins/bubblewrap/small_file.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {
@@ -139,19 +139,6 @@ Enforced ReadEnforced(const LiveRecord& live, const std::string& cgroup_missing)
   const bool no_new = StatusField(status, "NoNewPrivs") == "1";
   out["no_new_privs"] = {no_new, no_new ? "1" : "0", "prctl(PR_SET_NO_NEW_PRIVS)"};
   return out;
-}
-
-void WriteEnforced(json::Writer& w, const Enforced& enforced) {
-  w.StartObject();
-  for (const auto& [name, e] : enforced) {
-    json::Key(w, name);
-    w.StartObject();
-    json::Member(w, "enforced", e.enforced);
-    json::Member(w, "value", e.value);
-    json::Member(w, "by", e.by);
-    w.EndObject();
-  }
-  w.EndObject();
 }
 
 }  // namespace csb::bwrap

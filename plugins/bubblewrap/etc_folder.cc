@@ -12,8 +12,8 @@
 #include <sstream>
 
 #include "clara_sandbox/cpp/identity.h"
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

@@ -10,7 +10,7 @@
 #include <cinttypes>
 #include <cstdio>
 
-#include "plugins/bubblewrap/process.h"
+#include "plugins/common/process.h"
 
 namespace csb::bwrap {
 namespace {

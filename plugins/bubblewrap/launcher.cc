@@ -18,8 +18,8 @@
 #include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/utf8.h"
 #include "plugins/bubblewrap/launch/request.h"
-#include "plugins/bubblewrap/process.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/process.h"
 
 namespace csb::bwrap {
 namespace {

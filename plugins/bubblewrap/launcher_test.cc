@@ -15,11 +15,11 @@
 #include "plugins/bubblewrap/etc_folder.h"
 #include "plugins/bubblewrap/launch/request.h"
 #include "plugins/bubblewrap/mounts.h"
-#include "plugins/bubblewrap/process.h"
 #include "plugins/bubblewrap/seccomp_filter.h"
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/bubblewrap/testing.h"
 #include "plugins/bubblewrap/workspace_disk.h"
+#include "plugins/common/process.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

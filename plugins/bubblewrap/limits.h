@@ -12,6 +12,7 @@
 
 #include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/result.h"
+#include "plugins/common/limit_text.h"
 
 namespace csb::bwrap {
 
@@ -32,13 +33,6 @@ struct Limits {
 
 // memory_limit (bytes or text like "512m") and cpu_limit (cores) of a create; errors name the member.
 Status ApplyRequestedLimits(const json::Value& payload, Limits* limits);
-
-// "512m", "512MiB", "1g", "1.5G", "4096", "unlimited"; powers of 1024.
-Result<uint64_t> ParseSize(std::string_view text);
-// "512 MiB"
-std::string FormatSize(uint64_t bytes);
-// "1.5 cores"
-std::string FormatCores(double cores);
 
 void WriteLimits(json::Writer& writer, const Limits& limits);
 Result<Limits> ReadLimits(const json::Value& object);

@@ -13,8 +13,8 @@
 
 #include "clara_sandbox/cpp/utf8.h"
 #include "plugins/bubblewrap/launch/request.h"
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

@@ -10,8 +10,8 @@
 #include <string>
 
 #include "clara_sandbox/cpp/result.h"
-#include "plugins/bubblewrap/process.h"
 #include "plugins/bubblewrap/uid_pair.h"
+#include "plugins/common/process.h"
 
 namespace csb::bwrap {
 

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/bubblewrap/options.h"
 
-#include <dlfcn.h>
 #include <unistd.h>
 
-#include <cstdlib>
-
 #include "clara_sandbox/cpp/plugin.h"
-#include "plugins/bubblewrap/small_file.h"
+#include "plugins/common/folders.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {
@@ -89,55 +87,11 @@ constexpr csb_option kOptions[] = {
             .help = "With network=pasta: address ranges that can't be reached, comma separated."}),
 };
 
-std::string FolderOfThisLibrary() {
-  Dl_info info{};
-  if (dladdr(reinterpret_cast<const void*>(&kOptions), &info) == 0 || info.dli_fname == nullptr) return {};
-  const std::string path = info.dli_fname;
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash);
-}
-
-// Absolute, whatever the working directory was when the library was loaded.
-std::string Absolute(const std::string& path) {
-  char* real = realpath(path.c_str(), nullptr);
-  if (real == nullptr) return path;
-  std::string out = real;
-  free(real);
-  return out;
-}
-
 std::string FindProgram(const HostRef& host, const char* key, const char* name) {
   if (const auto set = host.Config(key); set && !set->empty()) return std::string(*set);
   for (const char* folder : {"/usr/bin/", "/usr/local/bin/", "/bin/"})
     if (access((folder + std::string(name)).c_str(), X_OK) == 0) return folder + std::string(name);
   return std::string("/usr/bin/") + name;
-}
-
-std::string FindHelper(const HostRef& host, const char* key, const char* name) {
-  if (const auto set = host.Config(key); set && !set->empty()) return std::string(*set);
-  return Absolute(FolderOfThisLibrary() + "/../" + name);
-}
-
-std::string DataDir(const HostRef& host, const std::string& state) {
-  if (const auto set = host.Config("sandbox.data_dir"); set && !set->empty()) return std::string(*set);
-  if (geteuid() == 0 || access("/data/sandboxes", W_OK) == 0) return "/data/sandboxes";
-  return state + "/sandboxes";
-}
-
-std::string StateDir(const HostRef& host) {
-  if (const auto set = host.Config("sandbox.state_dir"); set && !set->empty()) return std::string(*set);
-  if (geteuid() == 0) return "/var/lib/clara-sandbox";
-  const char* state = getenv("XDG_STATE_HOME");
-  if (state != nullptr && *state == '/') return std::string(state) + "/clara-sandbox";
-  const char* home = getenv("HOME");
-  return std::string(home != nullptr ? home : "/tmp") + "/.local/state/clara-sandbox";
-}
-
-std::string RuntimeDir(const HostRef& host, const std::string& state) {
-  if (const auto set = host.Config("sandbox.runtime_dir"); set && !set->empty()) return std::string(*set);
-  if (geteuid() == 0) return "/run/clara-sandbox";
-  const char* runtime = getenv("XDG_RUNTIME_DIR");
-  return runtime != nullptr && *runtime == '/' ? std::string(runtime) + "/clara-sandbox" : state + "/run";
 }
 
 Status FindUids(const HostRef& host, Options* out) {
@@ -188,10 +142,7 @@ Result<Options> ReadOptions(const HostRef& host) {
   out.state_dir += "/bubblewrap";
   out.blocked_ranges = host.Text("bubblewrap.blocked", kDefaultBlocked);
   if (Status s = FindUids(host, &out); !s) return s.error();
-  for (const std::string* path : {&out.data_dir, &out.state_dir, &out.runtime_dir})
-    if (path->empty() || path->front() != '/')
-      return Error{CSB_E_INVALID, "\"" + *path + "\" is not an absolute path",
-                   "check sandbox.data_dir, sandbox.state_dir and sandbox.runtime_dir", false};
+  if (Status s = CheckAbsolute({&out.data_dir, &out.state_dir, &out.runtime_dir}); !s) return s.error();
   return out;
 }
 

@@ -12,8 +12,8 @@
 
 #include "plugins/bubblewrap/enforced.h"
 #include "plugins/bubblewrap/launch/request.h"
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/bubblewrap/record.h"
 
-#include <time.h>
-
-#include <cstdio>
-
 #include "clara_sandbox/cpp/identity.h"
 #include "clara_sandbox/cpp/json.h"
-#include "plugins/bubblewrap/small_file.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {
@@ -118,17 +114,6 @@ Status WriteLiveRecord(const std::string& path, const LiveRecord& record) {
   // only adds pids.
   const std::string_view text(buffer.GetString(), buffer.GetSize());
   return record.init.pid != 0 && Exists(path) ? OverwriteSmallFile(path, text) : ReplaceSmallFile(path, text);
-}
-
-std::string Rfc3339Now() {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  tm parts{};
-  gmtime_r(&now.tv_sec, &parts);
-  char text[64];
-  snprintf(text, sizeof text, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ", parts.tm_year + 1900, parts.tm_mon + 1,
-           parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec, now.tv_nsec / 1'000'000);
-  return text;
 }
 
 }  // namespace csb::bwrap

@@ -15,8 +15,9 @@
 #include "clara_sandbox/cpp/result.h"
 #include "plugins/bubblewrap/cgroup.h"
 #include "plugins/bubblewrap/limits.h"
-#include "plugins/bubblewrap/process.h"
 #include "plugins/bubblewrap/uid_pair.h"
+#include "plugins/common/process.h"
+#include "plugins/common/rfc3339.h"
 
 namespace csb::bwrap {
 
@@ -43,8 +44,5 @@ Status WriteUserRecord(const std::string& path, const UserRecord& record);
 
 Result<LiveRecord> ReadLiveRecord(const std::string& path);  // CSB_E_NOT_FOUND
 Status WriteLiveRecord(const std::string& path, const LiveRecord& record);
-
-// Now, RFC 3339 UTC with milliseconds.
-std::string Rfc3339Now();
 
 }  // namespace csb::bwrap

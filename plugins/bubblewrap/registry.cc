@@ -12,7 +12,7 @@
 
 #include "clara_sandbox/cpp/identity.h"
 #include "plugins/bubblewrap/cleaner.h"
-#include "plugins/bubblewrap/small_file.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

@@ -23,10 +23,10 @@
 
 #include "clara_sandbox/cpp/host_ref.h"
 #include "plugins/bubblewrap/builder.h"
-#include "plugins/bubblewrap/file_lock.h"
 #include "plugins/bubblewrap/options.h"
 #include "plugins/bubblewrap/paths.h"
 #include "plugins/bubblewrap/sandbox.h"
+#include "plugins/common/file_lock.h"
 
 namespace csb::bwrap {
 

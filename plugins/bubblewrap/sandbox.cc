@@ -14,10 +14,10 @@
 #include <vector>
 
 #include "clara_sandbox/cpp/operations.h"
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/agent_listener.h"
 #include "plugins/common/agent_result.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

@@ -6,8 +6,8 @@
 #include <charconv>
 #include <sstream>
 
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
 namespace {

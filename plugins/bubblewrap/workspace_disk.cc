@@ -14,8 +14,8 @@
 #include <cstring>
 #include <vector>
 
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/small_file.h"
 #include "plugins/common/unique_fd.h"
 
 namespace csb::bwrap {

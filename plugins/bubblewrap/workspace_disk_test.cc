@@ -7,8 +7,8 @@
 
 #include <fstream>
 
-#include "plugins/bubblewrap/small_file.h"
 #include "plugins/bubblewrap/testing.h"
+#include "plugins/common/small_file.h"
 #include "plugins/common/unique_fd.h"
 
 namespace csb::bwrap {

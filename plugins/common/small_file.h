@@ -17,7 +17,7 @@
 
 #include "clara_sandbox/cpp/result.h"
 
-namespace csb::bwrap {
+namespace csb {
 
 // At most 64 KiB; CSB_E_NOT_FOUND when there is none. Never follows a link in the last component.
 Result<std::string> ReadSmallFile(const std::string& path);
@@ -44,4 +44,4 @@ std::optional<uint64_t> ParseKeyed(std::string_view text, std::string_view key);
 // The rest of the line that starts with "Key:" (/proc/PID/status), trimmed.
 std::string StatusField(std::string_view status, std::string_view key);
 
-}  // namespace csb::bwrap
+}  // namespace csb

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/bubblewrap/deferred_operation.h"
+#include "plugins/common/deferred_operation.h"
 
-namespace csb::bwrap {
+namespace csb {
 
 void DeferredOperation::Run(const std::shared_ptr<AgentChannel>& channel, OutcomeHook hook) {
   if (channel == nullptr)
@@ -63,4 +63,4 @@ void DeferredOperation::Cancel(csb_status cause) {
         "", true});
 }
 
-}  // namespace csb::bwrap
+}  // namespace csb

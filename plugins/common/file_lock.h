@@ -17,7 +17,7 @@
 #include "clara_sandbox/cpp/result.h"
 #include "plugins/common/unique_fd.h"
 
-namespace csb::bwrap {
+namespace csb {
 
 class FileLock {
  public:
@@ -35,4 +35,4 @@ class FileLock {
   std::vector<std::string> what_;
 };
 
-}  // namespace csb::bwrap
+}  // namespace csb

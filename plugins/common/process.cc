@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/bubblewrap/process.h"
+#include "plugins/common/process.h"
 
 #include <poll.h>
 
@@ -7,9 +7,9 @@
 #include <cerrno>
 #include <sstream>
 
-#include "plugins/bubblewrap/small_file.h"
+#include "plugins/common/small_file.h"
 
-namespace csb::bwrap {
+namespace csb {
 namespace {
 
 // Field `index` (3 is the state) of /proc/PID/stat; the name before it may contain anything.
@@ -63,4 +63,4 @@ bool WaitEnd(const Pidfd& process, std::chrono::milliseconds limit) {
   }
 }
 
-}  // namespace csb::bwrap
+}  // namespace csb

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/bubblewrap/file_lock.h"
+#include "plugins/common/file_lock.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -8,7 +8,7 @@
 
 #include "plugins/common/errno_error.h"
 
-namespace csb::bwrap {
+namespace csb {
 
 Result<FileLock> FileLock::Take(const std::string& path, std::vector<std::string> what) {
   for (;;) {
@@ -33,4 +33,4 @@ FileLock::~FileLock() {
   unlink(path_.c_str());
 }
 
-}  // namespace csb::bwrap
+}  // namespace csb

@@ -15,7 +15,7 @@
 #include "clara_sandbox/cpp/request.h"
 #include "plugins/common/agent_operation.h"
 
-namespace csb::bwrap {
+namespace csb {
 
 class DeferredOperation : public Operation {
  public:
@@ -43,4 +43,4 @@ class DeferredOperation : public Operation {
   bool over_ = false;
 };
 
-}  // namespace csb::bwrap
+}  // namespace csb

@@ -15,7 +15,7 @@
 
 #include "plugins/common/pidfd.h"
 
-namespace csb::bwrap {
+namespace csb {
 
 struct ProcessId {
   pid_t pid = 0;
@@ -31,4 +31,4 @@ pid_t ParentOf(pid_t pid);  // 0: gone
 // True when it ends within `limit`; blocks.
 bool WaitEnd(const Pidfd& process, std::chrono::milliseconds limit);
 
-}  // namespace csb::bwrap
+}  // namespace csb

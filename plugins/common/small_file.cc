@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/bubblewrap/small_file.h"
+#include "plugins/common/small_file.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #include "plugins/common/errno_error.h"
 #include "plugins/common/unique_fd.h"
 
-namespace csb::bwrap {
+namespace csb {
 namespace {
 
 Status WriteAll(int fd, std::string_view text, const std::string& path) {
@@ -150,4 +150,4 @@ std::string StatusField(std::string_view status, std::string_view key) {
   return {};
 }
 
-}  // namespace csb::bwrap
+}  // namespace csb

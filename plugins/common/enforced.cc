@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/common/enforced.h"
+
+namespace csb {
+
+void WriteEnforced(json::Writer& w, const Enforced& enforced) {
+  w.StartObject();
+  for (const auto& [name, e] : enforced) {
+    json::Key(w, name);
+    w.StartObject();
+    json::Member(w, "enforced", e.enforced);
+    json::Member(w, "value", e.value);
+    json::Member(w, "by", e.by);
+    w.EndObject();
+  }
+  w.EndObject();
+}
+
+}  // namespace csb
