@@ -1,7 +1,8 @@
 #!/bin/sh
 # A Docker engine for tests: a private dockerd with everything of its own, beside any that the machine runs.
 #   docker.sh up [--live-restore] [--data-on SIZE] [--tls PORT] [--no-image]   start it (a running one stays)
-#   docker.sh down [--purge]     stop it and all that it started; --purge deletes its data too
+#   docker.sh down [--forget | --purge]   stop it and all that it started; --forget deletes its containers, volumes and
+#                                networks too, --purge also its images
 #   docker.sh env                shell lines that point at it: eval "$(tests/engines/docker.sh env)"
 #   docker.sh pid                the process id of its dockerd
 # Each takes --dir DIR (default: CSB_ENGINE_DIR, else a folder in the user's cache); two folders are two engines.
@@ -14,7 +15,7 @@ cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/clara-sandbox-tests
 dir=${CSB_ENGINE_DIR:-$cache/docker}
 action=${1:-}
 [ $# -eq 0 ] || shift
-live='' data_on='' tls='' image=1 purge='' given="$*"
+live='' data_on='' tls='' image=1 forget='' purge='' given="$*"
 while [ $# -gt 0 ]; do
   case "$1" in
     --dir) dir=${2:?--dir needs a folder} && shift ;;
@@ -22,6 +23,7 @@ while [ $# -gt 0 ]; do
     --data-on) data_on=${2:?--data-on needs a size} && shift ;;
     --tls) tls=${2:?--tls needs a port} && shift ;;
     --no-image) image='' ;;
+    --forget) forget=1 ;;
     --purge) purge=1 ;;
     *) die "unknown option '$1'" "see the first lines of tests/engines/docker.sh" ;;
   esac
@@ -53,10 +55,11 @@ dockerd_pid() { pid=$(stored "$run/dockerd.pid") && is "$pid" "--exec-root=$run/
 containerd_pid() {
   pid=$(stored "$run/exec/containerd/containerd.pid") && is "$pid" "$run/exec/containerd/containerd.toml" && echo "$pid"
 }
-shims() {
-  for file in /proc/[0-9]*/cmdline; do
+# All processes with the words $1 and $2 on their command lines (grep itself has but one, and is gone by then).
+with_words() {
+  for file in $(grep -lszxF -e "$1" /proc/[0-9]*/cmdline); do
     pid=${file#/proc/} pid=${pid%/cmdline}
-    if is "$pid" "$containerd" && is "$pid" -namespace; then echo "$pid"; fi
+    if is "$pid" "$2"; then echo "$pid"; fi
   done
 }
 # Waits until the process $1 is gone, for $2 seconds at most.
@@ -179,25 +182,31 @@ up() {
 
 stop_process() {
   [ -n "$1" ] || return 0
-  kill -CONT "$1" 2>/dev/null || :
   kill -TERM "$1" 2>/dev/null || return 0
   gone "$1" "$2" || { kill -KILL "$1" 2>/dev/null || :; gone "$1" 10; }
 }
 
+containers() { api "/containers/json$1" 2>/dev/null | grep -oE '(^\[|,)\{"Id":"[0-9a-f]{64}' | grep -oE '[0-9a-f]{64}'; }
+
 down() {
   [ -d "$dir" ] || return 0
   prepare_folder
-  pid=$(dockerd_pid || :)
-  if [ -n "$pid" ]; then
-    kill -CONT "$pid"
+  # Not by the pid file: a start that was interrupted has not written it yet.
+  for pid in $(with_words "--exec-root=$run/exec" "--config-file=$dir/daemon.json"); do
+    kill -CONT "$pid" 2>/dev/null || :
     # Killed first, or dockerd waits ten seconds for each that does not heed SIGTERM.
-    for id in $(api '/containers/json' 2>/dev/null | grep -oE '^\[?\{"Id":"[0-9a-f]{64}|,\{"Id":"[0-9a-f]{64}' | grep -oE '[0-9a-f]{64}'); do
-      api "/containers/$id/kill" -X POST >/dev/null 2>&1 || :
-    done
+    for id in $(containers ''); do api "/containers/$id/kill" -X POST; done >/dev/null 2>&1 || :
+    if [ -n "$forget" ]; then
+      for id in $(containers '?all=1'); do api "/containers/$id?force=1&v=1" -X DELETE; done
+      # From API 1.42 on only anonymous volumes go unless `all` is asked for, which those before refuse.
+      api '/volumes/prune' -X POST
+      api '/volumes/prune?filters=%7B%22all%22:%5B%22true%22%5D%7D' -X POST
+      api '/networks/prune' -X POST
+    fi >/dev/null 2>&1 || :
     stop_process "$pid" 20
-  fi
+  done
   stop_process "$(containerd_pid || :)" 10
-  for shim in $(shims); do # those of --live-restore, and of a dockerd that was killed
+  for shim in $(with_words "$containerd" -namespace); do # those of --live-restore, and of a dockerd that was killed
     id=$(tr '\0' '\n' <"/proc/$shim/cmdline" | grep -xE '[0-9a-f]{64}' || :)
     for child in $(ps -o pid= --ppid "$shim"); do kill -KILL "$child" 2>/dev/null || :; done
     kill -KILL "$shim" 2>/dev/null || :
