@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/common/http_client.h"
+
+#include <curl/curl.h>
+#include <sys/epoll.h>
+
+#include <algorithm>
+#include <atomic>
+#include <future>
+#include <optional>
+#include <unordered_map>
+#include <utility>
+
+#include "plugins/common/http_handle.h"
+#include "plugins/common/printable.h"
+
+namespace csb {
+namespace {
+
+using Clock = Reactor::Clock;
+using namespace std::chrono_literals;
+
+constexpr long kIdleConnections = 16;
+constexpr size_t kMaxHeaders = 64 << 10;
+constexpr auto kBusyPause = 10ms;    // before a server whose queue is full is asked again
+constexpr auto kBusyPatience = 10s;  // as long as libcurl waits for a TCP server
+
+struct FreeList {
+  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
+};
+
+// What would end up in the request's head as something else than was meant.
+Status CheckRequest(const HttpRequest& request) {
+  const auto invalid = [](std::string message) {
+    return Error{CSB_E_INVALID, std::move(message), "", false};
+  };
+  const auto token = [](char c) { return (c >= 'A' && c <= 'Z') || c == '-'; };
+  if (request.method.empty() || !std::all_of(request.method.begin(), request.method.end(), token))
+    return invalid("not an HTTP method: " + Printable(request.method, 40));
+  const auto visible = [](unsigned char c) { return c > 0x20 && c < 0x7F && c != '#'; };
+  if (request.target.empty() || request.target[0] != '/' ||
+      !std::all_of(request.target.begin(), request.target.end(), visible))
+    return invalid("not the path of a request: " + Printable(request.target, 200));
+  for (const std::string& header : request.headers)
+    if (header.find(':') == std::string::npos ||
+        header.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos)
+      return invalid("not a header: " + Printable(header, 200));
+  return {};
+}
+
+struct Pending {
+  HttpClient::CallId id = 0;
+  HttpRequest request;
+  HttpClient::Done done;
+  Clock::time_point started = Clock::now(), progress = started;
+  HttpResponse response;
+  size_t header_bytes = 0;
+  bool head_complete = false;
+  std::optional<Error> failure;
+  Reactor::TimerId deadline = 0, again = 0;
+  std::unique_ptr<HttpHandle> handle;
+  std::unique_ptr<curl_slist, FreeList> headers;
+
+  // Method and path, without the query, which may be long.
+  std::string Name() const {
+    return request.method + " " + Printable(request.target.substr(0, request.target.find('?')), 200);
+  }
+  Error Cancelled() const { return {CSB_E_CANCELLED, Name() + ": cancelled", "", false}; }
+  size_t Stop(csb_status code, std::string why) {
+    failure = Error{code, Name() + ": " + std::move(why), "", false};
+    return 0;
+  }
+  size_t Head(std::string_view line) {
+    progress = Clock::now();
+    header_bytes += line.size();
+    if (line.starts_with("HTTP/")) head_complete = false;  // another one, after a 1xx
+    if (line == "\r\n" || line == "\n") head_complete = true;
+    if (header_bytes > kMaxHeaders) return Stop(CSB_E_TOO_LARGE, "the headers of the answer are over 64 KiB");
+    return line.size();
+  }
+  size_t Body(std::string_view piece) {
+    progress = Clock::now();
+    long status = 0;
+    curl_easy_getinfo(handle->curl(), CURLINFO_RESPONSE_CODE, &status);
+    if (request.on_data && status / 100 == 2) {
+      if (!request.on_data(piece)) {
+        failure = Cancelled();
+        return 0;
+      }
+    } else if (piece.size() > request.max_body - response.body.size()) {
+      return Stop(CSB_E_TOO_LARGE, "the answer is over " + std::to_string(request.max_body) + " bytes");
+    } else {
+      response.body.append(piece);
+    }
+    return piece.size();
+  }
+  // What libcurl ended it with; also CURLE_OK after half a head, which it takes for an answer.
+  Error Failure(CURLcode code) const {
+    // libcurl bounds one line of the head itself, and calls it so (CURLE_TOO_LARGE, 100, since 8.6).
+    if ((code == CURLE_OUT_OF_MEMORY && header_bytes > 0 && !head_complete) || static_cast<int>(code) == 100)
+      return {CSB_E_TOO_LARGE, Name() + ": the headers of the answer are over 64 KiB", "", false};
+    return handle->Failure(Name(), code == CURLE_OK ? CURLE_PARTIAL_FILE : code);
+  }
+  Status Prepare(const HttpEndpoint& endpoint);
+};
+
+Status Pending::Prepare(const HttpEndpoint& endpoint) {
+  if (auto fine = CheckRequest(request); !fine) return fine;
+  auto made = HttpHandle::Create(endpoint);
+  if (!made) return made.error();
+  handle = *std::move(made);
+  CURL* curl = handle->curl();
+  bool typed = false, listed = true;
+  const auto list = [&](const char* header) {
+    curl_slist* longer = curl_slist_append(headers.get(), header);
+    listed = listed && longer != nullptr;
+    if (longer == nullptr) return;
+    static_cast<void>(headers.release());
+    headers.reset(longer);
+  };
+  for (const std::string& header : request.headers) {
+    list(header.c_str());
+    typed = typed || curl_strnequal(header.c_str(), "Content-Type:", 13);
+  }
+  list("Expect:");  // no round trip before a large body
+  if (!typed) list(request.body.empty() ? "Content-Type:" : "Content-Type: application/json");
+  if (!listed) return Error{CSB_E_NO_CAPACITY, "libcurl: out of memory", "", true};
+
+  const std::string url = endpoint.url + request.target;
+  bool set = curl_easy_setopt(curl, CURLOPT_URL, url.c_str()) == CURLE_OK;
+  set &= curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get()) == CURLE_OK;
+  // Methods that carry a body say `Content-Length: 0` when there is none.
+  if (!request.body.empty() || request.method == "POST" || request.method == "PUT") {
+    set &= curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
+                            static_cast<curl_off_t>(request.body.size())) == CURLE_OK;
+    set &= curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body.data()) == CURLE_OK;
+  } else if (request.method == "HEAD") {
+    set &= curl_easy_setopt(curl, CURLOPT_NOBODY, 1L) == CURLE_OK;
+  }
+  if (request.method != "HEAD")
+    set &= curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str()) == CURLE_OK;
+  using Take = size_t (*)(char*, size_t, size_t, void*);
+  const Take head = [](char* data, size_t size, size_t n, void* call) {
+    return static_cast<Pending*>(call)->Head({data, size * n});
+  };
+  const Take body = [](char* data, size_t size, size_t n, void* call) {
+    return static_cast<Pending*>(call)->Body({data, size * n});
+  };
+  set &= curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, head) == CURLE_OK;
+  set &= curl_easy_setopt(curl, CURLOPT_HEADERDATA, this) == CURLE_OK;
+  set &= curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body) == CURLE_OK;
+  set &= curl_easy_setopt(curl, CURLOPT_WRITEDATA, this) == CURLE_OK;
+  set &= curl_easy_setopt(curl, CURLOPT_PRIVATE, this) == CURLE_OK;
+  if (!set) return Error{CSB_E_INTERNAL, Name() + ": libcurl refuses an option", "", false};
+  return {};
+}
+
+}  // namespace
+
+// Lives on the reactor's thread, but for what is said to be otherwise. libcurl calls Socket and Timer from
+// inside our calls; they only take notes.
+struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
+  Reactor& reactor;             // any thread
+  const HttpEndpoint endpoint;  // any thread
+  std::atomic<CallId> next{1};  // any thread
+  std::atomic<size_t> open{0};  // calls whose `done` is not through; any thread
+
+  CURLM* multi = nullptr;
+  std::unordered_map<CallId, std::shared_ptr<Pending>> calls;
+  std::unordered_map<curl_socket_t, Reactor::WatchId> watches;
+  Reactor::TimerId timer = 0;
+  bool due = false;     // libcurl wants to be called without delay
+  bool posted = false;  // and will be
+  bool closed = false;
+
+  Impl(Reactor& r, HttpEndpoint e) : reactor(r), endpoint(std::move(e)) {}
+  ~Impl() {
+    if (multi != nullptr) curl_multi_cleanup(multi);
+  }
+
+  static int Socket(CURL* easy, curl_socket_t fd, int what, void* self, void*) {
+    static_cast<Impl*>(self)->OnSocket(easy, fd, what);
+    return 0;
+  }
+  static int Timer(CURLM*, long ms, void* self) {
+    static_cast<Impl*>(self)->OnTimer(ms);
+    return 0;
+  }
+
+  void OnSocket(CURL* easy, curl_socket_t fd, int what) {
+    auto known = watches.find(fd);
+    if (what == CURL_POLL_REMOVE || closed) {
+      if (known == watches.end()) return;
+      reactor.Unwatch(known->second);
+      watches.erase(known);
+      return;
+    }
+    const uint32_t events =
+        ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0u) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0u);
+    if (known != watches.end()) return reactor.Change(known->second, events);
+    auto watch = reactor.Watch(fd, events, [this, fd](uint32_t happened) {
+      const int bits = ((happened & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) |
+                       ((happened & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
+                       ((happened & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
+      Act(fd, bits);
+    });
+    if (watch) {
+      watches.emplace(fd, *watch);
+      return;
+    }
+    // An error returned to libcurl would be the end of all its transfers.
+    char* call = nullptr;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
+    reactor.Post([self = shared_from_this(), id = reinterpret_cast<Pending*>(call)->id, why = watch.error()] {
+      self->FinishById(id, why);
+    });
+  }
+
+  void OnTimer(long ms) {
+    if (timer != 0) reactor.CancelTimer(std::exchange(timer, 0));
+    due = ms == 0;
+    if (ms > 0)
+      timer = reactor.At(Clock::now() + std::chrono::milliseconds(ms), [this] {
+        timer = 0;
+        Act(CURL_SOCKET_TIMEOUT, 0);
+      });
+  }
+
+  // Lets libcurl go on, then ends what it is through with.
+  void Act(curl_socket_t fd, int bits) {
+    if (closed) return;
+    if (fd == CURL_SOCKET_TIMEOUT) due = false;
+    int running = 0;
+    curl_multi_socket_action(multi, fd, bits, &running);
+    int left = 0;
+    while (CURLMsg* message = curl_multi_info_read(multi, &left)) {
+      if (message->msg != CURLMSG_DONE) continue;
+      char* call = nullptr;
+      curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &call);
+      const CURLcode code = message->data.result;
+      Ended(calls.at(reinterpret_cast<Pending*>(call)->id), code);
+    }
+    // Others on this reactor get their turn between two pieces of a fast transfer.
+    if (!due || std::exchange(posted, true)) return;
+    reactor.Post([self = shared_from_this()] {
+      self->posted = false;
+      if (self->due) self->Act(CURL_SOCKET_TIMEOUT, 0);
+    });
+  }
+
+  void Begin(std::shared_ptr<Pending> call) {
+    calls.emplace(call->id, call);
+    if (closed) return Finish(call, call->Cancelled());
+    if (auto ready = call->Prepare(endpoint); !ready) return Finish(call, ready.error());
+    if (call->request.timeout.count() > 0) SetDeadline(call);
+    Transfer(call);
+  }
+
+  void Transfer(const std::shared_ptr<Pending>& call) {
+    if (const CURLMcode code = curl_multi_add_handle(multi, call->handle->curl()); code != CURLM_OK)
+      return Finish(
+          call, Error{CSB_E_INTERNAL, call->Name() + ": libcurl: " + curl_multi_strerror(code), "", false});
+    Act(CURL_SOCKET_TIMEOUT, 0);
+  }
+
+  // One timer a call, moved when it fires too early: pieces of a stream come often.
+  void SetDeadline(const std::shared_ptr<Pending>& call) {
+    const auto from = call->request.on_data ? call->progress : call->started;
+    call->deadline = reactor.At(from + call->request.timeout, [this, call] {
+      call->deadline = 0;
+      if (call->request.on_data && call->progress + call->request.timeout > Clock::now())
+        return SetDeadline(call);
+      const std::string limit = std::to_string(call->request.timeout.count()) + " ms";
+      Finish(call, Error{CSB_E_DEADLINE,
+                         call->Name() +
+                             (call->request.on_data ? ": nothing came for " : ": no answer within ") + limit,
+                         "", true});
+    });
+  }
+
+  void Ended(std::shared_ptr<Pending> call, CURLcode code) {
+    if (call->failure) return Finish(call, *std::exchange(call->failure, std::nullopt));
+    if (call->handle->Busy(code) && Clock::now() < call->started + kBusyPatience) {
+      curl_multi_remove_handle(multi, call->handle->curl());
+      call->again = reactor.At(Clock::now() + kBusyPause, [this, call] {
+        call->again = 0;
+        Transfer(call);
+      });
+      return;
+    }
+    if (code != CURLE_OK || !call->head_complete) return Finish(call, call->Failure(code));
+    long status = 0;
+    const char* type = nullptr;
+    curl_easy_getinfo(call->handle->curl(), CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(call->handle->curl(), CURLINFO_CONTENT_TYPE, &type);
+    call->response.status = static_cast<int>(status);
+    if (type != nullptr) call->response.content_type = type;
+    Finish(call, std::move(call->response));
+  }
+
+  void Finish(std::shared_ptr<Pending> call, Result<HttpResponse> result) {
+    if (call->deadline != 0) reactor.CancelTimer(call->deadline);
+    if (call->again != 0) reactor.CancelTimer(call->again);
+    if (call->handle) curl_multi_remove_handle(multi, call->handle->curl());
+    call->handle.reset();
+    call->request.on_data = nullptr;
+    calls.erase(call->id);
+    std::exchange(call->done, nullptr)(std::move(result));
+    --open;
+  }
+
+  void FinishById(CallId id, std::optional<Error> why) {
+    auto found = calls.find(id);
+    if (found == calls.end()) return;
+    auto call = found->second;
+    Finish(call, why ? *std::move(why) : call->Cancelled());
+  }
+
+  void Close(std::shared_ptr<std::promise<void>> through) {
+    closed = true;
+    while (!calls.empty()) FinishById(calls.begin()->first, std::nullopt);
+    // What those callbacks started, or was posted before, ends at its turn.
+    if (open != 0) return reactor.Post([self = shared_from_this(), through] { self->Close(through); });
+    if (timer != 0) reactor.CancelTimer(std::exchange(timer, 0));
+    for (const auto& [fd, watch] : watches) reactor.Unwatch(watch);
+    watches.clear();
+    curl_multi_cleanup(std::exchange(multi, nullptr));
+    through->set_value();
+  }
+};
+
+HttpClient::HttpClient(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Result<std::unique_ptr<HttpClient>> HttpClient::Create(Reactor& reactor, HttpEndpoint endpoint) {
+  if (auto fine = CheckEndpoint(endpoint); !fine) return fine.error();
+  auto impl = std::make_shared<Impl>(reactor, std::move(endpoint));
+  // A handle first: it initialises libcurl.
+  if (auto handle = HttpHandle::Create(impl->endpoint); !handle) return handle.error();
+  impl->multi = curl_multi_init();
+  if (impl->multi == nullptr) return Error{CSB_E_NO_CAPACITY, "libcurl: out of memory", "", true};
+  bool set = curl_multi_setopt(impl->multi, CURLMOPT_SOCKETFUNCTION, &Impl::Socket) == CURLM_OK;
+  set &= curl_multi_setopt(impl->multi, CURLMOPT_SOCKETDATA, impl.get()) == CURLM_OK;
+  set &= curl_multi_setopt(impl->multi, CURLMOPT_TIMERFUNCTION, &Impl::Timer) == CURLM_OK;
+  set &= curl_multi_setopt(impl->multi, CURLMOPT_TIMERDATA, impl.get()) == CURLM_OK;
+  set &= curl_multi_setopt(impl->multi, CURLMOPT_MAXCONNECTS, kIdleConnections) == CURLM_OK;
+  if (!set) return Error{CSB_E_INTERNAL, "libcurl refuses an option", "", false};
+  return std::unique_ptr<HttpClient>(new HttpClient(std::move(impl)));
+}
+
+HttpClient::~HttpClient() {
+  auto through = std::make_shared<std::promise<void>>();
+  auto wait = through->get_future();
+  impl_->reactor.Post([impl = impl_, through] { impl->Close(through); });
+  wait.wait();
+}
+
+Result<HttpResponse> HttpClient::Call(HttpRequest request) {
+  if (impl_->reactor.OnThread())
+    return Error{CSB_E_INTERNAL, "HttpClient::Call on the reactor's thread would wait for itself", "", false};
+  auto answer = std::make_shared<std::promise<Result<HttpResponse>>>();
+  auto wait = answer->get_future();
+  Start(std::move(request), [answer](Result<HttpResponse> result) { answer->set_value(std::move(result)); });
+  return wait.get();
+}
+
+HttpClient::CallId HttpClient::Start(HttpRequest request, Done done) {
+  auto call = std::make_shared<Pending>();
+  call->id = impl_->next++;
+  call->request = std::move(request);
+  call->done = std::move(done);
+  ++impl_->open;
+  const CallId id = call->id;
+  impl_->reactor.Post([impl = impl_, call = std::move(call)] { impl->Begin(call); });
+  return id;
+}
+
+void HttpClient::Cancel(CallId id) {
+  impl_->reactor.Post([impl = impl_, id] { impl->FinishById(id, std::nullopt); });
+}
+
+const HttpEndpoint& HttpClient::endpoint() const { return impl_->endpoint; }
+
+std::string UrlEscape(std::string_view text) {
+  constexpr char kHex[] = "0123456789ABCDEF";
+  std::string out;
+  out.reserve(text.size());
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
+        c == '_' || c == '~') {
+      out.push_back(c);
+    } else {
+      out.push_back('%');
+      out.push_back(kHex[byte >> 4]);
+      out.push_back(kHex[byte & 15]);
+    }
+  }
+  return out;
+}
+
+}  // namespace csb
