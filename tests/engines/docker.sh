@@ -10,6 +10,7 @@
 # After a dockerd was killed, `up` starts it again over what is there. Needs root, and asks sudo for it.
 . "$(dirname "$0")/../../script/lib.sh"
 root=$(cd "$root/.." && pwd)
+. "$root/tests/engines/processes.sh"
 
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/clara-sandbox-tests
 dir=${CSB_ENGINE_DIR:-$cache/docker}
@@ -47,23 +48,10 @@ reference=clara-sandbox-test:latest
 packages="python3 python3-pip python3-venv python-is-python3 ca-certificates iproute2 procps unzip"
 cgroup=clara-sandbox-$(printf %s "$dir" | sha256sum | cut -c 1-12)
 
-# Is the process $1 (a number or nothing) one that has the word $2 on its command line? A pid alone proves nothing:
-# after a kill -9 or a reboot it may be anybody's.
-is() { [ -n "$1" ] && tr '\0' '\n' 2>/dev/null <"/proc/$1/cmdline" | grep -qxF -e "$2"; }
-stored() { cat "$1" 2>/dev/null || :; }
 dockerd_pid() { pid=$(stored "$run/dockerd.pid") && is "$pid" "--exec-root=$run/exec" && echo "$pid"; }
 containerd_pid() {
   pid=$(stored "$run/exec/containerd/containerd.pid") && is "$pid" "$run/exec/containerd/containerd.toml" && echo "$pid"
 }
-# All processes with the words $1 and $2 on their command lines (grep itself has but one, and is gone by then).
-with_words() {
-  for file in $(grep -lszxF -e "$1" /proc/[0-9]*/cmdline); do
-    pid=${file#/proc/} pid=${pid%/cmdline}
-    if is "$pid" "$2"; then echo "$pid"; fi
-  done
-}
-# Waits until the process $1 is gone, for $2 seconds at most.
-gone() { timeout "$2" tail --pid="$1" -s 0.05 -f /dev/null; }
 api() { path=$1 && shift && curl -sS --max-time 10 --unix-socket "$socket" "$@" "http://docker$path"; }
 
 prepare_folder() {
@@ -180,12 +168,6 @@ up() {
   [ -z "$image" ] || prepare_image
 }
 
-stop_process() {
-  [ -n "$1" ] || return 0
-  kill -TERM "$1" 2>/dev/null || return 0
-  gone "$1" "$2" || { kill -KILL "$1" 2>/dev/null || :; gone "$1" 10; }
-}
-
 containers() { api "/containers/json$1" 2>/dev/null | grep -oE '(^\[|,)\{"Id":"[0-9a-f]{64}' | grep -oE '[0-9a-f]{64}'; }
 
 down() {
@@ -202,9 +184,11 @@ down() {
       api '/volumes/prune' -X POST
       api '/volumes/prune?filters=%7B%22all%22:%5B%22true%22%5D%7D' -X POST
       api '/networks/prune' -X POST
+      api '/images/prune' -X POST # those without a name
     fi >/dev/null 2>&1 || :
     stop_process "$pid" 20
   done
+  "$root/tests/engines/registry.sh" down --dir "$dir" 9>&-
   stop_process "$(containerd_pid || :)" 10
   for shim in $(with_words "$containerd" -namespace); do # those of --live-restore, and of a dockerd that was killed
     id=$(tr '\0' '\n' <"/proc/$shim/cmdline" | grep -xE '[0-9a-f]{64}' || :)
