@@ -1,18 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/command/command.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
 
 #include "agent/command/pip.h"
+#include "agent/command/python.h"
 #include "clara_sandbox/operation.h"
 
 namespace csb::agent {
 namespace {
 
-constexpr std::string_view kSystemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 constexpr size_t kMaxCode = 8 << 20;
 constexpr size_t kMaxShell = 128 << 10;
 // The kernel's bound for one argument, its final NUL included (execve(2), MAX_ARG_STRLEN).
@@ -65,7 +63,7 @@ class Environment {
 
 Environment Defaults(const CommandSettings& settings) {
   Environment env;
-  env.Set("PATH", settings.workspace + "/.local/bin:" + std::string(kSystemPath));
+  env.Set("PATH", CommandPath(settings));
   env.Set("HOME", settings.workspace);
   env.Set("USER", "sandbox");
   env.Set("LOGNAME", "sandbox");
@@ -142,23 +140,6 @@ Status AddStrings(std::vector<std::string>& argv, const json::Value& args, std::
     argv.emplace_back(text);
   }
   return {};
-}
-
-Result<std::string> FindPython(const CommandSettings& settings) {
-  if (!settings.python.empty()) {
-    if (access(settings.python.c_str(), X_OK) == 0) return settings.python;
-  } else {
-    for (size_t begin = 0; begin < kSystemPath.size();) {
-      const size_t end = std::min(kSystemPath.find(':', begin), kSystemPath.size());
-      const std::string candidate = std::string(kSystemPath.substr(begin, end - begin)) + "/python3";
-      if (access(candidate.c_str(), X_OK) == 0) return candidate;
-      begin = end + 1;
-    }
-  }
-  const std::string where = settings.python.empty() ? "PATH: " + std::string(kSystemPath) : settings.python;
-  return Error{CSB_E_UNAVAILABLE, "python3 was not found in the sandbox (" + where + ")",
-               "install it where the sandbox's system comes from: apt-get install python3 python3-pip",
-               false};
 }
 
 Status PrepareExecute(Command& command, Environment& env, const json::Value& args,

@@ -24,6 +24,7 @@ struct CommandSettings {
   std::string workspace = "/workspace";
   std::string tmp = "/tmp";
   std::string python;            // absolute path; empty: looked for in the system folders
+  bool python_of_path = false;   // python is what PATH finds at the start, or there is none (python.h)
   std::vector<std::string> env;  // "NAME=value", over the defaults
 };
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/command/limits.h"
 
-#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -9,40 +8,13 @@
 #include <cstdlib>
 #include <string_view>
 
-#include "agent/base/fd.h"
+#include "agent/base/proc_file.h"
 #include "clara_sandbox/cpp/json.h"
 
 namespace csb::agent {
 namespace {
 
-std::string ReadAll(const char* path) {
-  std::string text;
-  const Fd file(open(path, O_RDONLY | O_CLOEXEC));
-  if (!file) return text;
-  char buffer[4096];
-  ssize_t n;
-  while ((n = read(file.get(), buffer, sizeof buffer)) > 0) text.append(buffer, static_cast<size_t>(n));
-  return text;
-}
-
-std::string Trimmed(std::string_view text) {
-  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.remove_suffix(1);
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  return std::string(text);
-}
-
-// The value of "Name:\tvalue" in /proc/self/status.
-std::string Field(std::string_view status, std::string_view name) {
-  size_t at = 0;
-  while (at < status.size()) {
-    const size_t end = std::min(status.find('\n', at), status.size());
-    const std::string_view line = status.substr(at, end - at);
-    if (line.size() > name.size() && line.substr(0, name.size()) == name && line[name.size()] == ':')
-      return Trimmed(line.substr(name.size() + 1));
-    at = end + 1;
-  }
-  return {};
-}
+std::string ReadAll(const std::string& path) { return ReadSmallFile(path).value_or(""); }
 
 void Number(json::Writer& w, std::string_view key, const std::string& text) {
   json::Key(w, key);
@@ -80,21 +52,13 @@ void Disk(json::Writer& w, const char* key, const std::string& path) {
 void Interfaces(json::Writer& w) {
   w.Key("interfaces");
   w.StartArray();
-  const std::string devices = ReadAll("/proc/self/net/dev");
-  size_t at = 0;
-  while (at < devices.size()) {
-    const size_t end = std::min(devices.find('\n', at), devices.size());
-    const std::string_view line = std::string_view(devices).substr(at, end - at);
-    const size_t colon = line.find(':');
-    if (colon != std::string_view::npos) json::String(w, Trimmed(line.substr(0, colon)));
-    at = end + 1;
-  }
+  for (const auto& name : InterfaceNames(ReadAll("/proc/self/net/dev"))) json::String(w, name);
   w.EndArray();
 }
 
 std::string FirstOf(std::initializer_list<const char*> paths) {
   for (const char* path : paths)
-    if (std::string text = ReadAll(path); !text.empty()) return Trimmed(text);
+    if (std::string text = ReadAll(path); !text.empty()) return std::string(Trimmed(text));
   return {};
 }
 
@@ -110,13 +74,13 @@ int RunLimitsTask(int result_fd, const std::string& workspace, const std::string
   w.StartObject();
   json::Member(w, "uid", static_cast<uint64_t>(getuid()));
   json::Member(w, "gid", static_cast<uint64_t>(getgid()));
-  Number(w, "seccomp", Field(status, "Seccomp"));
-  Number(w, "no_new_privs", Field(status, "NoNewPrivs"));
-  json::Member(w, "cap_eff", Field(status, "CapEff"));
-  json::Member(w, "cap_prm", Field(status, "CapPrm"));
-  json::Member(w, "cap_bnd", Field(status, "CapBnd"));
-  json::Member(w, "groups", Field(status, "Groups"));
-  Number(w, "userns_max", Trimmed(ReadAll("/proc/sys/user/max_user_namespaces")));
+  Number(w, "seccomp", StatusField(status, "Seccomp"));
+  Number(w, "no_new_privs", StatusField(status, "NoNewPrivs"));
+  json::Member(w, "cap_eff", StatusField(status, "CapEff"));
+  json::Member(w, "cap_prm", StatusField(status, "CapPrm"));
+  json::Member(w, "cap_bnd", StatusField(status, "CapBnd"));
+  json::Member(w, "groups", StatusField(status, "Groups"));
+  Number(w, "userns_max", ReadAll("/proc/sys/user/max_user_namespaces"));
   json::Member(w, "uid_map", Trimmed(ReadAll("/proc/self/uid_map")));
   Number(w, "pids_max", FirstOf({"/sys/fs/cgroup/pids.max", "/sys/fs/cgroup/pids/pids.max"}));
   Number(w, "memory_max",

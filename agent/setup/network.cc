@@ -26,12 +26,6 @@ bool SamePrefix(const uint8_t* a, const uint8_t* b, unsigned bits) {
   return (a[bits / 8] & mask) == (b[bits / 8] & mask);
 }
 
-std::string Text(const Range& range) {
-  char text[INET6_ADDRSTRLEN] = "?";
-  inet_ntop(range.family, range.address, text, sizeof text);
-  return std::string(text) + "/" + std::to_string(range.prefix);
-}
-
 Error Failed(const std::string& what, int error) {
   return {CSB_E_INTERNAL, what + ": " + strerror(error),
           "the agent needs CAP_NET_ADMIN in the network namespace of the sandbox; refusing to serve without "
@@ -158,7 +152,7 @@ Status BlockOne(RouteSocket& routes, const Range& range) {
   // The smallest number is tried first, so that a route of the same range cannot win.
   const uint32_t priority = 1;
   AddAttribute(request, RTA_PRIORITY, &priority, sizeof priority);
-  if (const int error = routes.Change(request)) return Failed("cannot block " + Text(range), error);
+  if (const int error = routes.Change(request)) return Failed("cannot block " + ToText(range), error);
   return {};
 }
 
@@ -176,13 +170,19 @@ Status RemoveNarrower(RouteSocket& routes, const std::vector<Range>& ranges, int
     if (route.interface != 0) AddAttribute(request, RTA_OIF, &route.interface, sizeof route.interface);
     if (route.priority != 0) AddAttribute(request, RTA_PRIORITY, &route.priority, sizeof route.priority);
     if (const int gone = routes.Change(request); gone != 0 && gone != ESRCH)
-      return Failed("cannot remove the route to " + Text(route.range), gone);
+      return Failed("cannot remove the route to " + ToText(route.range), gone);
   }
   if (error != 0) return Failed("cannot list routes", error);
   return {};
 }
 
 }  // namespace
+
+std::string ToText(const Range& range) {
+  char text[INET6_ADDRSTRLEN] = "?";
+  inet_ntop(range.family, range.address, text, sizeof text);
+  return std::string(text) + "/" + std::to_string(range.prefix);
+}
 
 bool Contains(const Range& outer, const Range& inner) {
   return outer.family == inner.family && inner.prefix >= outer.prefix &&
@@ -239,6 +239,19 @@ Status BlockRanges(const std::vector<Range>& ranges) {
     if (HasFamily(family))
       if (auto removed = RemoveNarrower(routes, ranges, family); !removed) return removed;
   return {};
+}
+
+Result<std::vector<Range>> UnreachableRanges() {
+  std::vector<Range> ranges;
+  RouteSocket routes;
+  for (const int family : {AF_INET, AF_INET6}) {
+    int error = 0;
+    if (!HasFamily(family)) continue;
+    for (const auto& route : routes.List(family, error))
+      if (route.type == RTN_UNREACHABLE) ranges.push_back(route.range);
+    if (error != 0) return Error{CSB_E_IO, std::string("cannot list routes: ") + strerror(error), "", false};
+  }
+  return ranges;
 }
 
 }  // namespace csb::agent

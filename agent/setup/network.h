@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -25,6 +26,9 @@ struct Range {
 // Comma separated CIDR ranges; host bits must be 0.
 Result<std::vector<Range>> ParseRanges(std::string_view text);
 
+// As it is parsed: "10.0.0.0/8".
+std::string ToText(const Range& range);
+
 // True when `inner` lies within `outer`.
 bool Contains(const Range& outer, const Range& inner);
 
@@ -34,5 +38,8 @@ Status BringUpLoopback();
 // one (a narrower route would win over the block). The default route stays, also where its gateway is in a
 // blocked range. Any failure is an error: then nothing may be served.
 Status BlockRanges(const std::vector<Range>& ranges);
+
+// The ranges of the main table's unreachable routes. Needs no right.
+Result<std::vector<Range>> UnreachableRanges();
 
 }  // namespace csb::agent

@@ -91,7 +91,11 @@ TEST(Network, BlocksRangesWholeAlsoWhereANarrowerRouteExists) {
     if (Reach("10.1.2.3") != EHOSTUNREACH || Reach("10.200.0.1") != EHOSTUNREACH) return 5;
     if (Reach("169.254.169.254") != EHOSTUNREACH) return 6;
     if (Reach("192.0.2.1") != 0) return 7;
-    return BlockRanges(*ranges) ? 0 : 8;  // again is no error
+    const auto before = UnreachableRanges();
+    if (!BlockRanges(*ranges)) return 8;  // again is no error
+    const auto after = UnreachableRanges();
+    if (!before || !after || before->size() != ranges->size() || after->size() != ranges->size()) return 9;
+    return ToText(after->front()) == "10.0.0.0/8" ? 0 : 10;
   });
   if (code == 77) GTEST_SKIP() << "no right to make a network namespace";
   EXPECT_EQ(code, 0);

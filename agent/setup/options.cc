@@ -33,7 +33,16 @@ Status Apply(Options& options, const std::string& name, const std::string& value
   if (name == "--control") return folder(server.control);
   if (name == "--workspace") return folder(server.commands.workspace);
   if (name == "--tmp") return folder(server.commands.tmp);
-  if (name == "--python") return folder(server.commands.python);
+  if (name == "--python") {
+    server.commands.python_of_path = value == "auto";
+    return server.commands.python_of_path ? Status() : folder(server.commands.python);
+  }
+  if (name == "--connect") return folder(options.bridge.folder);
+  if (name == "--host-id") {
+    if (!IsHostId(value)) return Wrong(name, "needs 1 to 64 of A-Z a-z 0-9 _ -");
+    options.bridge.host_id = value;
+    return {};
+  }
   if (name == "--oom-events") return folder(server.oom_events);
   if (name == "--block-routes") {
     options.block_routes = value;
@@ -74,6 +83,31 @@ Status Apply(Options& options, const std::string& name, const std::string& value
   return Wrong(name, "is not an option");
 }
 
+bool* Flag(Options& options, const std::string& name) {
+  if (name == "--help") return &options.help;
+  if (name == "--version") return &options.version;
+  if (name == "--report") return &options.report;
+  if (name == "--make-control") return &options.make_control;
+  if (name == "--own-workspace") return &options.own_workspace;
+  if (name == "--hosts") return &options.hosts;
+  if (name == "--lo") return &options.loopback;
+  return nullptr;
+}
+
+// What belongs together.
+Status Check(const Options& options, bool has_group) {
+  const ServerOptions& server = options.server;
+  const bool bridge = !options.bridge.folder.empty();
+  if (bridge == options.bridge.host_id.empty())
+    return bridge ? Wrong("--connect", "needs --host-id") : Wrong("--host-id", "needs --connect");
+  if (!server.control.empty() + (server.fd >= 0) + bridge != 1)
+    return Error{CSB_E_INVALID, "exactly one of --control, --fd, --connect and --report is needed",
+                 "see clara-sandbox-agent --help", false};
+  if (options.make_control && server.control.empty()) return Wrong("--make-control", "needs --control");
+  if (has_group && !server.identity.separate) return Wrong("--group", "needs --user");
+  return {};
+}
+
 }  // namespace
 
 Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
@@ -81,12 +115,8 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
   std::optional<uint32_t> group;
   for (size_t i = 0; i < arguments.size(); ++i) {
     const std::string& name = arguments[i];
-    if (name == "--help")
-      options.help = true;
-    else if (name == "--version")
-      options.version = true;
-    else if (name == "--lo")
-      options.loopback = true;
+    if (bool* flag = Flag(options, name))
+      *flag = true;
     else if (name.rfind("--", 0) != 0)
       return Wrong("'" + name + "'", "is not an option");
     else if (i + 1 == arguments.size())
@@ -94,12 +124,9 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
     else if (auto applied = Apply(options, name, arguments[++i], group); !applied)
       return applied.error();
   }
-  if (options.help || options.version) return options;
+  if (options.help || options.version || options.report) return options;
+  if (auto checked = Check(options, group.has_value()); !checked) return checked.error();
   ServerOptions& server = options.server;
-  if (server.control.empty() == (server.fd < 0))
-    return Error{CSB_E_INVALID, "exactly one of --control and --fd is needed",
-                 "see clara-sandbox-agent --help", false};
-  if (group && !server.identity.separate) return Wrong("--group", "needs --user");
   server.identity.gid = group.value_or(server.identity.uid);
   server.identity.workspace = server.commands.workspace;
   server.identity.tmp = server.commands.tmp;

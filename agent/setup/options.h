@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "agent/bridge/bridge.h"
 #include "agent/channel/server.h"
 #include "clara_sandbox/cpp/result.h"
 
@@ -19,22 +20,36 @@ struct Options {
   ServerOptions server;
   bool help = false;
   bool version = false;
+  bool report = false;
+  BridgeOptions bridge;  // its folder empty: no bridge
+  bool make_control = false;
+  bool own_workspace = false;
+  bool hosts = false;
   bool loopback = false;
   std::string block_routes;
 };
 
 inline constexpr std::string_view kUsage =
     "usage: clara-sandbox-agent --control DIR | --fd N [options]\n"
+    "       clara-sandbox-agent --connect DIR --host-id ID\n"
+    "       clara-sandbox-agent --report [--workspace DIR]\n"
     "  --control DIR         serve every host whose *.sock is in DIR\n"
+    "  --make-control        make DIR first, for this user alone\n"
     "  --fd N                serve the one socket N; its end is the agent's end\n"
+    "  --connect DIR         join stdin and stdout to the agent that serves DIR, for a host elsewhere\n"
+    "  --host-id ID          of that host; ends the older bridges with the same one\n"
+    "  --report              print as JSON what bounds this process is held by\n"
     "  --workspace DIR       where commands start and HOME is (/workspace)\n"
+    "  --own-workspace       make that folder, and --user its owner; needs CAP_CHOWN\n"
     "  --tmp DIR             temporary folder (/tmp)\n"
     "  --user UID            run commands as this user id; needs CAP_SETUID, CAP_SETGID, CAP_KILL\n"
     "  --group GID           and this group id (UID)\n"
     "  --idle-timeout SEC    end when no host was connected for so long (0: never)\n"
     "  --env NAME=VALUE      add to the environment of commands; may be repeated\n"
-    "  --python PATH         the interpreter of execute and pip (python3 of the system folders)\n"
+    "  --python PATH         the interpreter of execute and pip (python3 of the system folders);\n"
+    "                        auto: the python3 of the commands' PATH\n"
     "  --oom-events FILE     memory.events or memory.oom_control of the sandbox's cgroup\n"
+    "  --hosts               write localhost to an /etc/hosts that is missing or empty\n"
     "  --lo                  bring the loopback interface up\n"
     "  --block-routes CIDRS  make these address ranges unreachable (comma separated)\n"
     "  --version, --help\n";

@@ -25,6 +25,28 @@ TEST(Options, ReadsWhatABackendWrites) {
   EXPECT_EQ(ParseOptions({"--fd", "3", "--user", "7"})->server.identity.gid, 7u);
 }
 
+TEST(Options, ReadsWhatOnlyContainersNeed) {
+  const auto options = ParseOptions({"--control", "/run/clara/ctl", "--make-control", "--own-workspace",
+                                     "--hosts", "--user", "7", "--python", "auto"});
+  ASSERT_TRUE(options) << options.error().message;
+  EXPECT_TRUE(options->make_control && options->own_workspace && options->hosts);
+  EXPECT_TRUE(options->server.commands.python_of_path);
+  EXPECT_EQ(options->server.commands.python, "");
+  const auto last = ParseOptions({"--fd", "3", "--python", "auto", "--python", "/usr/bin/python3"});
+  EXPECT_FALSE(last->server.commands.python_of_path);
+  EXPECT_EQ(last->server.commands.python, "/usr/bin/python3");
+}
+
+TEST(Options, ReadsABridgeAndAReport) {
+  const auto bridge = ParseOptions({"--connect", "/run/clara/ctl", "--host-id", "a-B_9"});
+  ASSERT_TRUE(bridge) << bridge.error().message;
+  EXPECT_EQ(bridge->bridge.folder, "/run/clara/ctl");
+  EXPECT_EQ(bridge->bridge.host_id, "a-B_9");
+  EXPECT_TRUE(ParseOptions({"--connect", "/c", "--host-id", std::string(64, 'x')}));
+  EXPECT_TRUE(ParseOptions({"--report"})->report);
+  EXPECT_EQ(ParseOptions({"--report", "--workspace", "/w"})->server.commands.workspace, "/w");
+}
+
 TEST(Options, RefusesWhatIsNoOption) {
   for (const std::vector<std::string>& wrong :
        std::vector<std::vector<std::string>>{{},
@@ -40,6 +62,13 @@ TEST(Options, RefusesWhatIsNoOption) {
                                              {"--fd", "3", "--env", "=x"},
                                              {"--fd", "3", "--colour", "red"},
                                              {"--fd", "3", "extra"},
+                                             {"--connect", "/c"},
+                                             {"--host-id", "a"},
+                                             {"--connect", "/c", "--host-id", ""},
+                                             {"--connect", "/c", "--host-id", "a/b"},
+                                             {"--connect", "/c", "--host-id", std::string(65, 'x')},
+                                             {"--connect", "/c", "--host-id", "a", "--control", "/c"},
+                                             {"--fd", "3", "--make-control"},
                                              {"--fd"}}) {
     const auto options = ParseOptions(wrong);
     EXPECT_FALSE(options) << (wrong.empty() ? "(none)" : wrong.back());

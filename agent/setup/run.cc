@@ -13,7 +13,11 @@
 #include <exception>
 
 #include "agent/base/log.h"
+#include "agent/bridge/bridge.h"
 #include "agent/channel/server.h"
+#include "agent/command/python.h"
+#include "agent/report/report.h"
+#include "agent/setup/folders.h"
 #include "agent/setup/network.h"
 #include "agent/setup/options.h"
 #include "agent/setup/privileges.h"
@@ -43,6 +47,11 @@ bool KeepStandardFds() {
 
 Status SetUp(Options& options) {
   if (!KeepStandardFds()) return Error{CSB_E_INTERNAL, "cannot open /dev/null", "", false};
+  if (options.make_control)
+    if (auto made = MakeControlFolder(options.server.control); !made) return made;
+  if (options.own_workspace)
+    if (auto owned = OwnWorkspace(options.server.identity); !owned) return owned;
+  if (options.hosts) NameLoopback("/etc/hosts");
   if (options.loopback && HasCapability(CAP_NET_ADMIN))
     if (auto up = BringUpLoopback(); !up) return up;
   if (!options.block_routes.empty()) {
@@ -50,6 +59,7 @@ Status SetUp(Options& options) {
     if (!ranges) return ranges.error();
     if (auto blocked = BlockRanges(*ranges); !blocked) return blocked;
   }
+  ChoosePython(options.server.commands);
   RaiseFileLimit(options.server.identity);
   if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
     return Error{CSB_E_INTERNAL, std::string("cannot become a subreaper: ") + strerror(errno), "", false};
@@ -59,11 +69,22 @@ Status SetUp(Options& options) {
   return DropPrivileges(options.server.identity);
 }
 
+int Bridge(const BridgeOptions& options) {
+  // Without them a socket of ours would become descriptor 1 or 2.
+  if (!KeepStandardFds()) return Fail({CSB_E_INTERNAL, "cannot open /dev/null", "", false});
+  if (auto dropped = DropPrivileges({}); !dropped) return Fail(dropped.error());
+  if (auto bridged = RunBridge(options); !bridged) return Fail(bridged.error());
+  return 0;
+}
+
 int Serve(const std::vector<std::string>& arguments) {
   auto options = ParseOptions(arguments);
   if (!options) return Fail(options.error());
   if (options->help) return fputs(kUsage.data(), stdout) < 0;
   if (options->version) return printf("clara-sandbox-agent %s\n", CSB_VERSION) < 0;
+  if (options->report)
+    return puts(Report(options->server.commands.workspace).c_str()) < 0 || fflush(stdout) != 0;
+  if (!options->bridge.folder.empty()) return Bridge(options->bridge);
   if (auto ready = SetUp(*options); !ready) return Fail(ready.error());
   Loop loop;
   if (!loop.ok()) return Fail({CSB_E_INTERNAL, std::string("epoll: ") + strerror(errno), "", false});

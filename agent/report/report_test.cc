@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/report/report.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include <filesystem>
+#include <fstream>
+#include <map>
+
+#include "agent/report/cgroup_limits.h"
+#include "agent/testing/agent_under_test.h"
+
+namespace csb::agent {
+namespace {
+
+class Cgroup : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/report_test-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    root_ = name;
+    chmod(name, 0755);
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+  // The limits with these files below root.
+  CgroupLimits With(const std::map<std::string, std::string>& files) {
+    for (const auto& [name, text] : files) {
+      const std::filesystem::path path = root_ + "/" + name;
+      std::filesystem::create_directories(path.parent_path());
+      std::ofstream(path) << text;
+    }
+    return ReadCgroupLimits(root_);
+  }
+  std::string root_;
+};
+
+TEST_F(Cgroup, Version1OfAContainerWhoseOwnGroupIsMounted) {
+  // The namespace is the host's: the path is known and does not exist in here.
+  const auto limits = With({
+      {"proc/self/cgroup",
+       "12:pids:/docker/abc\n5:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/docker/abc\n"},
+      {"sys/fs/cgroup/memory/memory.limit_in_bytes", "268435456\n"},
+      {"sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "268435456\n"},
+      {"sys/fs/cgroup/cpu/cpu.cfs_quota_us", "150000\n"},
+      {"sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"},
+      {"sys/fs/cgroup/pids/pids.max", "128\n"},
+  });
+  EXPECT_EQ(limits.memory, 268435456u);
+  EXPECT_EQ(limits.memory_swap, 268435456u);
+  EXPECT_EQ(limits.memory_by, "cgroup v1 memory");
+  EXPECT_EQ(limits.cpu_cores, 1.5);
+  EXPECT_EQ(limits.cpu_by, "cgroup v1 cpu");
+  EXPECT_EQ(limits.pids, 128u);
+  EXPECT_EQ(limits.pids_by, "cgroup v1 pids");
+}
+
+TEST_F(Cgroup, Version1Unlimited) {
+  const auto limits = With({{"proc/self/cgroup", "5:memory:/\n3:cpu,cpuacct:/\n"},
+                            {"sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"},
+                            {"sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "9223372036854771712\n"},
+                            {"sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"},
+                            {"sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"},
+                            {"sys/fs/cgroup/pids/pids.max", "max\n"}});
+  EXPECT_FALSE(limits.memory || limits.memory_swap || limits.cpu_cores || limits.pids);
+  // Seen, and without a bound.
+  EXPECT_EQ(limits.memory_by, "cgroup v1 memory");
+  EXPECT_EQ(limits.cpu_by, "cgroup v1 cpu");
+  EXPECT_EQ(limits.pids_by, "cgroup v1 pids");
+}
+
+TEST_F(Cgroup, TheWholeTreeIsMountedAndTheTightestAncestorCounts) {
+  const auto limits = With({
+      {"proc/self/cgroup", "5:memory:/box/one\n"},
+      {"sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"},
+      {"sys/fs/cgroup/memory/box/memory.limit_in_bytes", "1000\n"},
+      {"sys/fs/cgroup/memory/box/one/memory.limit_in_bytes", "4000\n"},
+      {"sys/fs/cgroup/memory/other/memory.limit_in_bytes", "1\n"},
+  });
+  EXPECT_EQ(limits.memory, 1000u);
+}
+
+TEST_F(Cgroup, Version2) {
+  const auto limits = With({{"proc/self/cgroup", "0::/\n"},
+                            {"sys/fs/cgroup/memory.max", "536870912\n"},
+                            {"sys/fs/cgroup/memory.swap.max", "0\n"},
+                            {"sys/fs/cgroup/cpu.max", "50000 100000\n"},
+                            {"sys/fs/cgroup/pids.max", "64\n"}});
+  EXPECT_EQ(limits.memory, 536870912u);
+  EXPECT_EQ(limits.memory_swap, 536870912u);
+  EXPECT_EQ(limits.memory_by, "cgroup v2 memory");
+  EXPECT_EQ(limits.cpu_cores, 0.5);
+  EXPECT_EQ(limits.cpu_by, "cgroup v2 cpu");
+  EXPECT_EQ(limits.pids, 64u);
+  EXPECT_EQ(limits.pids_by, "cgroup v2 pids");
+}
+
+TEST_F(Cgroup, Version2WithABoundOnAnInnerGroupOnly) {
+  const auto limits = With({{"proc/self/cgroup", "0::/system.slice/docker-abc.scope\n"},
+                            {"sys/fs/cgroup/system.slice/memory.max", "max\n"},
+                            {"sys/fs/cgroup/system.slice/docker-abc.scope/memory.max", "1048576\n"},
+                            {"sys/fs/cgroup/system.slice/docker-abc.scope/memory.swap.max", "max\n"},
+                            {"sys/fs/cgroup/system.slice/docker-abc.scope/cpu.max", "max 100000\n"}});
+  EXPECT_EQ(limits.memory, 1048576u);
+  EXPECT_FALSE(limits.memory_swap);
+  EXPECT_FALSE(limits.cpu_cores);
+  EXPECT_EQ(limits.cpu_by, "cgroup v2 cpu");
+  EXPECT_EQ(limits.pids_by, "");
+}
+
+TEST_F(Cgroup, AGroupOutsideTheNamespaceIsReadWhereItIsMounted) {
+  const auto limits = With({{"proc/self/cgroup", "0::/../../else\n"}, {"sys/fs/cgroup/pids.max", "9\n"}});
+  EXPECT_EQ(limits.pids, 9u);
+}
+
+TEST_F(Cgroup, NothingCanBeSeen) {
+  const auto limits = With({});
+  EXPECT_FALSE(limits.memory || limits.memory_swap || limits.cpu_cores || limits.pids);
+  EXPECT_EQ(limits.memory_by + limits.cpu_by + limits.pids_by, "");
+}
+
+TEST_F(Cgroup, ReportTellsWhatHoldsACommandOfTheUser) {
+  if (geteuid() != 0) GTEST_SKIP() << "separate uids need root";
+  // The user may not be able to enter the folder of the build.
+  const std::string binary = root_ + "/agent";
+  std::filesystem::copy_file(CSB_AGENT_BINARY, binary);
+  testing::AgentUnderTest agent({.binary = true});
+  const auto ending = agent.host().Run(
+      "exec", R"({"argv":[")" + binary + R"(","--report","--workspace",")" + agent.workspace() + R"("]})");
+  EXPECT_EQ(ending.result_int("exit_code"), 0) << ending.err;
+  const auto report = json::ParseObject(ending.out);
+  ASSERT_TRUE(report) << ending.out;
+  EXPECT_EQ(json::GetInt(*report, "uid"), 65534);
+  EXPECT_EQ(json::GetInt(*report, "no_new_privs"), 1);
+  EXPECT_EQ(json::GetString(*report, "cap_effective"), "0000000000000000");
+  EXPECT_TRUE(json::GetString(*report, "cap_bounding"));
+  EXPECT_EQ(json::GetString(*report, "cap_init_effective")->size(), 16u);
+  EXPECT_EQ(std::count(report->FindMember("uid_map")->value.GetString(),
+                       report->FindMember("uid_map")->value.GetString() + 5, ' '),
+            2)
+      << ending.out;
+  struct statvfs info {};
+  ASSERT_EQ(statvfs(agent.workspace().c_str(), &info), 0);
+  EXPECT_EQ(json::GetInt(*report, "workspace_bytes"), static_cast<int64_t>(info.f_blocks * info.f_frsize));
+  struct stat root {};
+  struct stat workspace {};
+  ASSERT_EQ(stat("/", &root) + stat(agent.workspace().c_str(), &workspace), 0);
+  EXPECT_EQ(json::GetBool(*report, "workspace_separate"), root.st_dev != workspace.st_dev);
+  EXPECT_EQ(json::GetInt(*json::Find(*report, "rlimits"), "core"), 0);
+  bool lo = false;
+  for (const auto& name : json::Find(*report, "interfaces")->GetArray()) lo = lo || name == "lo";
+  EXPECT_TRUE(lo);
+  EXPECT_TRUE(json::Find(*report, "unreachable_routes")->IsArray());
+  for (const char* name : {"memory_limit", "memory_swap_limit", "cpu_cores", "pids_limit", "seccomp"})
+    EXPECT_TRUE(report->HasMember(name)) << name;
+}
+
+}  // namespace
+}  // namespace csb::agent
