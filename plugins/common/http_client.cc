@@ -4,7 +4,6 @@
 #include <curl/curl.h>
 #include <sys/epoll.h>
 
-#include <algorithm>
 #include <atomic>
 #include <future>
 #include <optional>
@@ -12,7 +11,8 @@
 #include <utility>
 
 #include "plugins/common/http_handle.h"
-#include "plugins/common/printable.h"
+#include "plugins/common/http_request.h"
+#include "plugins/common/http_transfer.h"
 
 namespace csb {
 namespace {
@@ -21,139 +21,8 @@ using Clock = Reactor::Clock;
 using namespace std::chrono_literals;
 
 constexpr long kIdleConnections = 16;
-constexpr size_t kMaxHeaders = 64 << 10;
 constexpr auto kBusyPause = 10ms;    // before a server whose queue is full is asked again
 constexpr auto kBusyPatience = 10s;  // as long as libcurl waits for a TCP server
-
-struct FreeList {
-  void operator()(curl_slist* list) const { curl_slist_free_all(list); }
-};
-
-// What would end up in the request's head as something else than was meant.
-Status CheckRequest(const HttpRequest& request) {
-  const auto invalid = [](std::string message) {
-    return Error{CSB_E_INVALID, std::move(message), "", false};
-  };
-  const auto token = [](char c) { return (c >= 'A' && c <= 'Z') || c == '-'; };
-  if (request.method.empty() || !std::all_of(request.method.begin(), request.method.end(), token))
-    return invalid("not an HTTP method: " + Printable(request.method, 40));
-  const auto visible = [](unsigned char c) { return c > 0x20 && c < 0x7F && c != '#'; };
-  if (request.target.empty() || request.target[0] != '/' ||
-      !std::all_of(request.target.begin(), request.target.end(), visible))
-    return invalid("not the path of a request: " + Printable(request.target, 200));
-  for (const std::string& header : request.headers)
-    if (header.find(':') == std::string::npos ||
-        header.find_first_of(std::string_view("\r\n\0", 3)) != std::string::npos)
-      return invalid("not a header: " + Printable(header, 200));
-  return {};
-}
-
-struct Pending {
-  HttpClient::CallId id = 0;
-  HttpRequest request;
-  HttpClient::Done done;
-  Clock::time_point started = Clock::now(), progress = started;
-  HttpResponse response;
-  size_t header_bytes = 0;
-  bool head_complete = false;
-  std::optional<Error> failure;
-  Reactor::TimerId deadline = 0, again = 0;
-  std::unique_ptr<HttpHandle> handle;
-  std::unique_ptr<curl_slist, FreeList> headers;
-
-  // Method and path, without the query, which may be long.
-  std::string Name() const {
-    return request.method + " " + Printable(request.target.substr(0, request.target.find('?')), 200);
-  }
-  Error Cancelled() const { return {CSB_E_CANCELLED, Name() + ": cancelled", "", false}; }
-  size_t Stop(csb_status code, std::string why) {
-    failure = Error{code, Name() + ": " + std::move(why), "", false};
-    return 0;
-  }
-  size_t Head(std::string_view line) {
-    progress = Clock::now();
-    header_bytes += line.size();
-    if (line.starts_with("HTTP/")) head_complete = false;  // another one, after a 1xx
-    if (line == "\r\n" || line == "\n") head_complete = true;
-    if (header_bytes > kMaxHeaders) return Stop(CSB_E_TOO_LARGE, "the headers of the answer are over 64 KiB");
-    return line.size();
-  }
-  size_t Body(std::string_view piece) {
-    progress = Clock::now();
-    long status = 0;
-    curl_easy_getinfo(handle->curl(), CURLINFO_RESPONSE_CODE, &status);
-    if (request.on_data && status / 100 == 2) {
-      if (!request.on_data(piece)) {
-        failure = Cancelled();
-        return 0;
-      }
-    } else if (piece.size() > request.max_body - response.body.size()) {
-      return Stop(CSB_E_TOO_LARGE, "the answer is over " + std::to_string(request.max_body) + " bytes");
-    } else {
-      response.body.append(piece);
-    }
-    return piece.size();
-  }
-  // What libcurl ended it with; also CURLE_OK after half a head, which it takes for an answer.
-  Error Failure(CURLcode code) const {
-    // libcurl bounds one line of the head itself, and calls it so (CURLE_TOO_LARGE, 100, since 8.6).
-    if ((code == CURLE_OUT_OF_MEMORY && header_bytes > 0 && !head_complete) || static_cast<int>(code) == 100)
-      return {CSB_E_TOO_LARGE, Name() + ": the headers of the answer are over 64 KiB", "", false};
-    return handle->Failure(Name(), code == CURLE_OK ? CURLE_PARTIAL_FILE : code);
-  }
-  Status Prepare(const HttpEndpoint& endpoint);
-};
-
-Status Pending::Prepare(const HttpEndpoint& endpoint) {
-  if (auto fine = CheckRequest(request); !fine) return fine;
-  auto made = HttpHandle::Create(endpoint);
-  if (!made) return made.error();
-  handle = *std::move(made);
-  CURL* curl = handle->curl();
-  bool typed = false, listed = true;
-  const auto list = [&](const char* header) {
-    curl_slist* longer = curl_slist_append(headers.get(), header);
-    listed = listed && longer != nullptr;
-    if (longer == nullptr) return;
-    static_cast<void>(headers.release());
-    headers.reset(longer);
-  };
-  for (const std::string& header : request.headers) {
-    list(header.c_str());
-    typed = typed || curl_strnequal(header.c_str(), "Content-Type:", 13);
-  }
-  list("Expect:");  // no round trip before a large body
-  if (!typed) list(request.body.empty() ? "Content-Type:" : "Content-Type: application/json");
-  if (!listed) return Error{CSB_E_NO_CAPACITY, "libcurl: out of memory", "", true};
-
-  const std::string url = endpoint.url + request.target;
-  bool set = curl_easy_setopt(curl, CURLOPT_URL, url.c_str()) == CURLE_OK;
-  set &= curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers.get()) == CURLE_OK;
-  // Methods that carry a body say `Content-Length: 0` when there is none.
-  if (!request.body.empty() || request.method == "POST" || request.method == "PUT") {
-    set &= curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE,
-                            static_cast<curl_off_t>(request.body.size())) == CURLE_OK;
-    set &= curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request.body.data()) == CURLE_OK;
-  } else if (request.method == "HEAD") {
-    set &= curl_easy_setopt(curl, CURLOPT_NOBODY, 1L) == CURLE_OK;
-  }
-  if (request.method != "HEAD")
-    set &= curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request.method.c_str()) == CURLE_OK;
-  using Take = size_t (*)(char*, size_t, size_t, void*);
-  const Take head = [](char* data, size_t size, size_t n, void* call) {
-    return static_cast<Pending*>(call)->Head({data, size * n});
-  };
-  const Take body = [](char* data, size_t size, size_t n, void* call) {
-    return static_cast<Pending*>(call)->Body({data, size * n});
-  };
-  set &= curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, head) == CURLE_OK;
-  set &= curl_easy_setopt(curl, CURLOPT_HEADERDATA, this) == CURLE_OK;
-  set &= curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body) == CURLE_OK;
-  set &= curl_easy_setopt(curl, CURLOPT_WRITEDATA, this) == CURLE_OK;
-  set &= curl_easy_setopt(curl, CURLOPT_PRIVATE, this) == CURLE_OK;
-  if (!set) return Error{CSB_E_INTERNAL, Name() + ": libcurl refuses an option", "", false};
-  return {};
-}
 
 }  // namespace
 
@@ -166,7 +35,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   std::atomic<size_t> open{0};  // calls whose `done` is not through; any thread
 
   CURLM* multi = nullptr;
-  std::unordered_map<CallId, std::shared_ptr<Pending>> calls;
+  std::unordered_map<CallId, std::shared_ptr<HttpTransfer>> calls;
   std::unordered_map<curl_socket_t, Reactor::WatchId> watches;
   Reactor::TimerId timer = 0;
   bool due = false;     // libcurl wants to be called without delay
@@ -211,9 +80,8 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     // An error returned to libcurl would be the end of all its transfers.
     char* call = nullptr;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
-    reactor.Post([self = shared_from_this(), id = reinterpret_cast<Pending*>(call)->id, why = watch.error()] {
-      self->FinishById(id, why);
-    });
+    reactor.Post([self = shared_from_this(), id = reinterpret_cast<HttpTransfer*>(call)->id,
+                  why = watch.error()] { self->FinishById(id, why); });
   }
 
   void OnTimer(long ms) {
@@ -238,7 +106,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
       char* call = nullptr;
       curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &call);
       const CURLcode code = message->data.result;
-      Ended(calls.at(reinterpret_cast<Pending*>(call)->id), code);
+      Ended(calls.at(reinterpret_cast<HttpTransfer*>(call)->id), code);
     }
     // Others on this reactor get their turn between two pieces of a fast transfer.
     if (!due || std::exchange(posted, true)) return;
@@ -248,7 +116,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     });
   }
 
-  void Begin(std::shared_ptr<Pending> call) {
+  void Begin(std::shared_ptr<HttpTransfer> call) {
     calls.emplace(call->id, call);
     if (closed) return Finish(call, call->Cancelled());
     if (auto ready = call->Prepare(endpoint); !ready) return Finish(call, ready.error());
@@ -256,7 +124,7 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     Transfer(call);
   }
 
-  void Transfer(const std::shared_ptr<Pending>& call) {
+  void Transfer(const std::shared_ptr<HttpTransfer>& call) {
     if (const CURLMcode code = curl_multi_add_handle(multi, call->handle->curl()); code != CURLM_OK)
       return Finish(
           call, Error{CSB_E_INTERNAL, call->Name() + ": libcurl: " + curl_multi_strerror(code), "", false});
@@ -264,23 +132,19 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
   }
 
   // One timer a call, moved when it fires too early: pieces of a stream come often.
-  void SetDeadline(const std::shared_ptr<Pending>& call) {
+  void SetDeadline(const std::shared_ptr<HttpTransfer>& call) {
     const auto from = call->request.on_data ? call->progress : call->started;
     call->deadline = reactor.At(from + call->request.timeout, [this, call] {
       call->deadline = 0;
       if (call->request.on_data && call->progress + call->request.timeout > Clock::now())
         return SetDeadline(call);
-      const std::string limit = std::to_string(call->request.timeout.count()) + " ms";
-      Finish(call, Error{CSB_E_DEADLINE,
-                         call->Name() +
-                             (call->request.on_data ? ": nothing came for " : ": no answer within ") + limit,
-                         "", true});
+      Finish(call, call->request.on_data ? StreamStalled(call->Name(), call->request.timeout)
+                                         : NoAnswer(call->Name(), call->request.timeout));
     });
   }
 
-  void Ended(std::shared_ptr<Pending> call, CURLcode code) {
-    if (call->failure) return Finish(call, *std::exchange(call->failure, std::nullopt));
-    if (call->handle->Busy(code) && Clock::now() < call->started + kBusyPatience) {
+  void Ended(std::shared_ptr<HttpTransfer> call, CURLcode code) {
+    if (!call->failure && call->handle->Busy(code) && Clock::now() < call->started + kBusyPatience) {
       curl_multi_remove_handle(multi, call->handle->curl());
       call->again = reactor.At(Clock::now() + kBusyPause, [this, call] {
         call->again = 0;
@@ -288,17 +152,11 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
       });
       return;
     }
-    if (code != CURLE_OK || !call->head_complete) return Finish(call, call->Failure(code));
-    long status = 0;
-    const char* type = nullptr;
-    curl_easy_getinfo(call->handle->curl(), CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(call->handle->curl(), CURLINFO_CONTENT_TYPE, &type);
-    call->response.status = static_cast<int>(status);
-    if (type != nullptr) call->response.content_type = type;
-    Finish(call, std::move(call->response));
+    auto outcome = call->Outcome(code);
+    Finish(call, std::move(outcome));
   }
 
-  void Finish(std::shared_ptr<Pending> call, Result<HttpResponse> result) {
+  void Finish(std::shared_ptr<HttpTransfer> call, Result<HttpResponse> result) {
     if (call->deadline != 0) reactor.CancelTimer(call->deadline);
     if (call->again != 0) reactor.CancelTimer(call->again);
     if (call->handle) curl_multi_remove_handle(multi, call->handle->curl());
@@ -364,7 +222,7 @@ Result<HttpResponse> HttpClient::Call(HttpRequest request) {
 }
 
 HttpClient::CallId HttpClient::Start(HttpRequest request, Done done) {
-  auto call = std::make_shared<Pending>();
+  auto call = std::make_shared<HttpTransfer>();
   call->id = impl_->next++;
   call->request = std::move(request);
   call->done = std::move(done);
