@@ -52,8 +52,9 @@ void Rights(json::Writer& w) {
   json::Member(w, "cap_init_effective", StatusField(ReadSmallFile("/proc/1/status").value_or(""), "CapEff"));
   json::Member(w, "uid", static_cast<uint64_t>(getuid()));
   json::Member(w, "gid", static_cast<uint64_t>(getgid()));
+  const std::string ids = ReadSmallFile("/proc/self/uid_map").value_or("");
   std::string map;
-  for (const auto word : Words(ReadSmallFile("/proc/self/uid_map").value_or("")))
+  for (const auto word : Words(ids))
     map.append(map.empty() ? "" : " ").append(word);
   json::Member(w, "uid_map", map);
 }
