@@ -112,23 +112,4 @@ std::vector<std::string> BwrapCommand(const SandboxView& view) {
   return c.Take();
 }
 
-std::vector<std::string> UserEnvironment() {
-  return {
-      "PATH=/workspace/.local/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
-      "HOME=/workspace",
-      "USER=sandbox",
-      "LOGNAME=sandbox",
-      "SHELL=/bin/sh",
-      "LANG=C.UTF-8",
-      "TMPDIR=/tmp",
-      "TERM=dumb",
-      // Packages go to the workspace, so that they outlive the sandbox.
-      "PYTHONUSERBASE=/workspace/.local",
-      "PIP_USER=1",
-      "PIP_BREAK_SYSTEM_PACKAGES=1",
-      "PIP_DISABLE_PIP_VERSION_CHECK=1",
-      "PIP_NO_INPUT=1",
-  };
-}
-
 }  // namespace csb::bwrap

@@ -35,7 +35,4 @@ struct SandboxView {
 
 std::vector<std::string> BwrapCommand(const SandboxView& view);
 
-// The environment of user code, "K=V".
-std::vector<std::string> UserEnvironment();
-
 }  // namespace csb::bwrap

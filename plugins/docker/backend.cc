@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/docker/backend.h"
+
+#include <atomic>
+#include <exception>
+
+#include "clara_sandbox/cpp/identity.h"
+#include "clara_sandbox/cpp/json.h"
+#include "plugins/common/agent_operation.h"
+#include "plugins/common/deferred_operation.h"
+#include "plugins/common/small_file.h"
+#include "plugins/docker/info.h"
+#include "plugins/docker/probe.h"
+#include "plugins/docker/sweeper.h"
+
+namespace csb::docker {
+namespace {
+
+bool IsLifecycle(uint32_t op) { return op >= CSB_OP_PROBE && op <= CSB_OP_DESTROY; }
+bool NeedsUser(uint32_t op) { return op != CSB_OP_PROBE && op != CSB_OP_LIST; }
+
+// A lifecycle operation can be told to stop where it waits for a pull; the other steps are short.
+class LifecycleOperation : public Operation {
+ public:
+  void Cancel(csb_status) override { cancelled_ = true; }
+  bool cancelled() const { return cancelled_; }
+
+ private:
+  std::atomic<bool> cancelled_{false};
+};
+
+std::string ProgressEvent(const std::string& message) {
+  json::Buffer buffer;
+  json::Writer w(buffer);
+  w.StartObject();
+  json::Member(w, "message", message);
+  w.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+std::string DestroyedText(const Registry::Destroyed& d) {
+  json::Buffer buffer;
+  json::Writer w(buffer);
+  w.StartObject();
+  json::Member(w, "status", d.existed ? "deleted" : "not_found");
+  json::Member(w, "files_preserved", d.files_remain);
+  w.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+Result<std::string> StatusOf(Registry& registry, const std::string& user) {
+  auto live = registry.Attach(user);
+  if (live) return InfoOf(registry, **live, true);
+  if (live.error().code != CSB_E_NO_SANDBOX) return live.error();
+  auto record = registry.RecordOf(user);
+  if (!record) return record.error();
+  return InfoOf(registry, *record);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<DockerBackend>> DockerBackend::Create(HostRef host) {
+  auto options = ReadOptions(host);
+  if (!options) return options.error();
+  auto reactor = Reactor::Create("docker");
+  if (!reactor) return reactor.error();
+  auto client = HttpClient::Create(**reactor, options->endpoint);
+  if (!client) return client.error();
+  return std::unique_ptr<DockerBackend>(
+      new DockerBackend(host, *std::move(options), *std::move(reactor), *std::move(client)));
+}
+
+DockerBackend::DockerBackend(HostRef host, Options options, std::unique_ptr<Reactor> reactor,
+                             std::unique_ptr<HttpClient> client)
+    : host_(host),
+      options_(std::move(options)),
+      reactor_(std::move(reactor)),
+      engine_(std::make_unique<Engine>(std::move(client))) {}
+
+DockerBackend::~DockerBackend() {
+  watcher_.reset();
+  registry_.reset();
+  engine_.reset();  // before the reactor that its calls and sandboxes use
+}
+
+Result<Registry*> DockerBackend::Ready() {
+  if (Registry* ready = ready_) return ready;
+  // Nobody's sandboxes are there as long as no engine answered; and its version is known from here on.
+  if (auto info = engine_->Info(kAskLimit); !info) return info.error();
+  const std::lock_guard lock(making_);
+  if (Registry* ready = ready_) return ready;
+  auto installation = InstallationId(options_.state_dir);
+  if (!installation) return installation.error();
+  auto names =
+      std::make_unique<Names>(options_.state_dir, options_.runtime_dir, options_.data_dir, *installation);
+  for (const std::string& folder : {options_.runtime_dir, options_.data_dir})
+    if (!folder.empty())
+      if (Status s = MakeFolders(folder, 0711); !s) return s.error();
+  auto mark = HostMark::Make(*names);
+  if (!mark) return mark.error();
+  names_ = std::move(names);
+  mark_.emplace(*std::move(mark));
+  registry_ = std::make_unique<Registry>(host_, *reactor_, *engine_, options_, *names_, mark_->id());
+  watcher_ = std::make_unique<Watcher>(host_, *reactor_, *engine_, *registry_);
+  watcher_->Start();
+  registry_->InBackground([host = host_](Registry& registry) {
+    if (Status s = Sweep(host, registry); !s)
+      host.LogWarn("what an earlier host left is not looked for: " + s.error().message);
+    registry.pool().Refill();
+  });
+  ready_ = registry_.get();
+  return registry_.get();
+}
+
+Result<std::shared_ptr<Operation>> DockerBackend::Submit(const RequestView& request, EventSink sink) {
+  if (!IsLifecycle(request.op) && !RunsOnAgent(request.op)) return Unsupported(request.op);
+  if (NeedsUser(request.op))
+    if (Status s = CheckUserId(request.user); !s) return s.error();
+  if (IsLifecycle(request.op)) {
+    const auto operation = std::make_shared<LifecycleOperation>();
+    // Nothing of this object is touched after Done or Fail: the host may destroy it then.
+    const Status posted = host_.Post([this, sink, operation, request = Request::Copy(request)] {
+      const Conversation talk{
+          [&](const std::string& message) { sink.Event(CSB_EVENT_PROGRESS, ProgressEvent(message)); },
+          [&] { return operation->cancelled(); }};
+      Result<std::string> result{std::string()};
+      try {
+        result = RunLifecycle(request, talk);
+      } catch (const std::exception& e) {
+        result = Error{CSB_E_INTERNAL, std::string("docker: ") + e.what(), "", false};
+      }
+      if (result)
+        sink.Done(*result);
+      else
+        sink.Fail(result.error());
+    });
+    if (!posted) return posted.error();
+    return std::shared_ptr<Operation>(operation);
+  }
+  if (Registry* registry = ready_) {
+    if (const auto sandbox = registry->Find(request.user)) {
+      if (const auto channel = sandbox->channel()) {
+        auto op = RunOnAgent(host_, channel, request, sink, sandbox->Hook());
+        if (op || op.error().code != CSB_E_NO_SANDBOX) return op;
+      }
+    }
+  }
+  const auto deferred = std::make_shared<DeferredOperation>(host_, Request::Copy(request), std::move(sink));
+  const Status posted = host_.Post([this, deferred] {
+    auto ready = Ready();
+    if (!ready) return deferred->Fail(ready.error());
+    auto sandbox = (*ready)->Attach(deferred->user());
+    if (!sandbox) return deferred->Fail(sandbox.error());
+    deferred->Run((*sandbox)->channel(), (*sandbox)->Hook());
+  });
+  if (!posted) return posted.error();
+  return std::shared_ptr<Operation>(deferred);
+}
+
+Result<std::string> DockerBackend::RunLifecycle(const Request& request, const Conversation& talk) {
+  auto payload = json::ParseObject(request.payload);
+  if (!payload) return payload.error();
+  if (request.op == CSB_OP_PROBE) {
+    auto ready = Ready();
+    if (ready) return Probe(options_, *engine_, (*ready)->launcher());
+    return Unavailable(options_, ready.error());
+  }
+  auto ready = Ready();
+  if (!ready) return ready.error();
+  Registry& registry = **ready;
+  switch (request.op) {
+    case CSB_OP_LIST:
+      return List(registry);
+    case CSB_OP_CREATE: {
+      auto made = registry.Create(request.user, *payload, talk);
+      if (!made) return made.error();
+      return InfoOf(registry, **made, false);
+    }
+    case CSB_OP_STATUS:
+      return StatusOf(registry, request.user);
+    case CSB_OP_STOP: {
+      auto stopped = registry.Stop(request.user, json::GetBool(*payload, "if_unused").value_or(false));
+      if (!stopped) return stopped.error();
+      return std::string(*stopped == Registry::StopResult::kStopped ? R"({"status":"stopped"})"
+                         : *stopped == Registry::StopResult::kLeft  ? R"({"status":"in_use"})"
+                                                                    : R"({"status":"not_found"})");
+    }
+    case CSB_OP_RESTART: {
+      auto made = registry.Restart(request.user, talk);
+      if (!made) return made.error();
+      return InfoOf(registry, **made, false);
+    }
+    case CSB_OP_DESTROY: {
+      auto done = registry.Destroy(request.user, json::GetBool(*payload, "purge").value_or(false));
+      if (!done) return done.error();
+      return DestroyedText(*done);
+    }
+    default:
+      return Unsupported(request.op);
+  }
+}
+
+}  // namespace csb::docker

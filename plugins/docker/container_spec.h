@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// container_spec.h: the body of a container's create: everything that hardens it stands here.
+//
+//   ContainerSpec spec{.image = …, .slot = …};
+//   engine.CreateContainer(name, ContainerBody(options, spec), limit);
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "plugins/docker/engine.h"
+#include "plugins/docker/options.h"
+
+namespace csb::docker {
+
+inline constexpr char kWorkspaceInside[] = "/workspace";
+inline constexpr char kControlInside[] = "/run/clara/ctl";
+
+struct ContainerSpec {
+  std::string image;  // by id, so that a tag that moves meanwhile changes nothing
+  std::string path;   // PATH of the image, "" for the usual one
+  Limits limits;
+  Labels labels;
+  ChannelKind channel = ChannelKind::kSocket;
+  std::string volume, folder;  // of the workspace: one of them
+  std::string control;         // socket: the folder on the host
+  std::string agent_volume;    // exec: holds the agent
+  std::string network;         // the engine's name of it; "" for none
+  std::string blocked;         // ranges that the agent makes unreachable
+};
+
+// Where the agent stands inside.
+std::string AgentInside(ChannelKind channel);
+// JSON; see Docker Engine API, ContainerCreate.
+std::string ContainerBody(const Options& options, const ContainerSpec& spec);
+// Our policy of system calls in the engine's form (Docker docs, "Seccomp security profiles").
+std::string SeccompProfile();
+
+}  // namespace csb::docker

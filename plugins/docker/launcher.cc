@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/docker/launcher.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+
+#include "plugins/common/rfc3339.h"
+#include "plugins/common/small_file.h"
+#include "plugins/docker/agent_volume.h"
+#include "plugins/docker/host_addresses.h"
+#include "plugins/docker/readback.h"
+
+namespace csb::docker {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kReadyLimit{15'000};
+constexpr milliseconds kAttachLimit{5'000};
+constexpr milliseconds kPullPause{60'000};
+
+std::string PathOf(const ImageInfo& image) {
+  for (const std::string& variable : image.env)
+    if (variable.starts_with("PATH=")) return variable.substr(5);
+  return {};
+}
+
+std::string LabelOf(const ContainerInfo& info, const char* key) {
+  const auto it = info.labels.find(key);
+  return it == info.labels.end() ? std::string() : it->second;
+}
+
+// What the engine says of a size that its storage can't hold to.
+Error ExplainDisk(const Error& error, uint64_t disk) {
+  if (disk == 0) return error;
+  for (const char* word : {"storage-opt", "quota", "Storage Option", "storage opt"})
+    if (error.message.find(word) != std::string::npos)
+      return {CSB_E_UNSUPPORTED, "docker.disk: the engine's storage can't enforce a size: " + error.message,
+              "unset DOCKER_SANDBOX_DISK (docker.disk), or keep the engine's data on xfs mounted with pquota",
+              false};
+  return error;
+}
+
+// A slot comes back from the engine, where others may have written it: it must stay one folder of ours.
+bool IsSlot(const std::string& slot) {
+  return !slot.empty() && slot.size() <= 128 && slot.find('/') == std::string::npos && slot.front() != '.';
+}
+
+}  // namespace
+
+Launcher::Launcher(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names)
+    : host_(host), reactor_(reactor), engine_(engine), options_(options), names_(names) {}
+
+Labels Launcher::CommonLabels(const std::string& kind) const {
+  return {{kLabelInstallation, names_.installation()}, {kLabelKind, kind}};
+}
+
+Result<ImageInfo> Launcher::PrepareImage(const std::string& name, const Conversation& talk) {
+  auto image = engine_.Image(name, kAskLimit);
+  if (image || image.error().code != CSB_E_NOT_FOUND) return image;
+  const std::string hint =
+      "build or import it (deploy/sandbox-image/build makes one without a registry) and set "
+      "DOCKER_SANDBOX_IMAGE (docker.image) to its name";
+  if (!options_.pull)
+    return Error{CSB_E_UNAVAILABLE, "the engine has no image " + name + ", and docker.pull is never", hint,
+                 false};
+  talk.progress("pulling " + name);
+  const Status pulled = engine_.Pull(name, talk.progress, talk.cancelled, kPullPause);
+  if (!pulled && pulled.error().code == CSB_E_CANCELLED) return pulled.error();
+  if (!pulled)
+    return Error{CSB_E_UNAVAILABLE, "the engine has no image " + name + ": " + pulled.error().message, hint,
+                 true};
+  return engine_.Image(name, kAskLimit);
+}
+
+// A bind mount whose source the daemon does not see is refused when the container is made; it never starts.
+Result<ChannelKind> Launcher::Channel(const std::string& image) {
+  if (options_.channel) return *options_.channel;
+  if (engine_.http().endpoint().unix_socket.empty()) return ChannelKind::kExec;
+  auto info = engine_.Info(kAskLimit);
+  if (!info) return info.error();
+  {
+    const std::lock_guard lock(mutex_);
+    if (channel_ && channel_of_ == info->id) return *channel_;
+  }
+  const std::string slot = "probe-" + std::to_string(getpid()) + "-" + std::to_string(host_.NowNs());
+  if (Status s = MakeFolders(names_.Slot(slot), 0711); !s) return s.error();
+  ContainerSpec spec;
+  spec.image = image;
+  spec.labels = CommonLabels("probe");
+  spec.labels[kLabelSlot] = slot;
+  spec.folder = names_.Slot(slot);
+  spec.control = names_.Slot(slot);
+  spec.limits = options_.limits;
+  auto id = engine_.CreateContainer(names_.prefix() + slot, ContainerBody(options_, spec), kChangeLimit);
+  rmdir(names_.Slot(slot).c_str());
+  ChannelKind found = ChannelKind::kSocket;
+  if (id) {
+    if (Status s = engine_.Remove(*id, kChangeLimit); !s) host_.LogWarn(s.error().message);
+  } else if (id.error().message.find("bind source path does not exist") != std::string::npos ||
+             id.error().message.find("no such file or directory") != std::string::npos) {
+    found = ChannelKind::kExec;
+  } else {
+    return ExplainDisk(id.error(), options_.limits.disk);
+  }
+  const std::lock_guard lock(mutex_);
+  channel_ = found;
+  channel_of_ = info->id;
+  return found;
+}
+
+mode_t Launcher::SocketMode() {
+  // Root without capabilities still opens what root owns; with uids that are mapped elsewhere it is a
+  // stranger.
+  auto info = engine_.Info(kAskLimit);
+  return geteuid() == 0 && info && !info->rootless && !info->userns_remap ? 0600 : 0666;
+}
+
+Result<std::string> Launcher::AgentVolume(const std::string& image) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!agent_volume_.empty()) return agent_volume_;
+  }
+  auto volume = MakeAgentVolume(engine_, names_, CommonLabels("agent"), options_.agent, image);
+  if (!volume) return volume.error();
+  const std::lock_guard lock(mutex_);
+  agent_volume_ = *volume;
+  return volume;
+}
+
+Result<std::string> Launcher::Network(const Limits& limits, std::string* blocked) {
+  if (limits.network == "none") return std::string();
+  if (limits.network != "bridge") return limits.network;
+  if (Status s = engine_.EnsureBridge(BridgeName(), CommonLabels("network"), kChangeLimit); !s)
+    return s.error();
+  *blocked = options_.blocked_ranges;
+  // This machine's own addresses, where it is the engine's machine: its services are nobody's business
+  // inside.
+  if (!engine_.http().endpoint().unix_socket.empty()) *blocked = WithHostAddresses(*blocked);
+  return BridgeName();
+}
+
+Result<std::shared_ptr<Sandbox>> Launcher::Launch(const Wanted& wanted, const Conversation& talk,
+                                                  Sandbox::OnLost on_lost) {
+  auto image = PrepareImage(wanted.image, talk);
+  if (!image) return image.error();
+  auto channel = Channel(image->id);
+  if (!channel) return channel.error();
+  bool wrong = false;
+  auto sandbox = LaunchOn(*channel, *image, wanted, on_lost, &wrong);
+  if (sandbox || !wrong || options_.channel) return sandbox;
+  // The folders are seen, the processes are not: the host runs in a container beside the engine's socket.
+  host_.LogInfo("the engine's processes can't be seen from here: sandboxes are reached through exec streams");
+  {
+    const std::lock_guard lock(mutex_);
+    channel_ = ChannelKind::kExec;
+  }
+  return LaunchOn(ChannelKind::kExec, *image, wanted, on_lost, &wrong);
+}
+
+Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const ImageInfo& image,
+                                                    const Wanted& wanted, const Sandbox::OnLost& on_lost,
+                                                    bool* wrong_channel) {
+  ContainerSpec spec;
+  spec.image = image.id;
+  spec.path = PathOf(image);
+  spec.limits = wanted.limits;
+  spec.channel = channel;
+  spec.volume = wanted.volume;
+  spec.folder = wanted.folder;
+  spec.labels = wanted.labels;
+  spec.labels[kLabelInstallation] = names_.installation();
+  spec.labels[kLabelSlot] = wanted.slot;
+  spec.labels[kLabelChannel] = channel == ChannelKind::kSocket ? "socket" : "exec";
+  auto network = Network(wanted.limits, &spec.blocked);
+  if (!network) return network.error();
+  spec.network = *network;
+
+  std::shared_ptr<Sandbox> sandbox;
+  std::string id;
+  const auto give_up = [&](const Error& error) {
+    if (sandbox) sandbox->Detach();
+    if (!id.empty())
+      if (Status s = engine_.Remove(id, kChangeLimit); !s) host_.LogWarn(s.error().message);
+    RemoveSlot(wanted.slot);
+    return error;
+  };
+  if (channel == ChannelKind::kSocket) {
+    spec.control = names_.Control(wanted.slot);
+    if (Status s = MakeFolders(names_.Slot(wanted.slot), 0711); !s) return s.error();
+    if (Status s = MakeFolders(spec.control, 0755); !s) return give_up(s.error());
+    auto listening = Sandbox::Listen(host_, reactor_, wanted.container, spec.control, SocketMode());
+    if (!listening) return give_up(listening.error());
+    sandbox = *listening;
+  } else {
+    auto volume = AgentVolume(image.id);
+    if (!volume) return volume.error();
+    spec.agent_volume = *volume;
+    sandbox = Sandbox::ForStream(host_, reactor_, wanted.container);
+  }
+  auto made = engine_.CreateContainer(wanted.container, ContainerBody(options_, spec), kChangeLimit);
+  if (!made) return give_up(ExplainDisk(made.error(), wanted.limits.disk));
+  id = *made;
+  if (Status s = engine_.Start(id, kChangeLimit); !s) return give_up(s.error());
+  auto info = engine_.Inspect(id, kAskLimit);
+  if (!info) return give_up(info.error());
+  if (!info->alive())
+    return give_up(
+        {CSB_E_UNAVAILABLE, "the container ended at once, with exit code " + std::to_string(info->exit_code),
+         "is the image for this machine's processor? docker.agent must be the agent of this version", false});
+  if (channel == ChannelKind::kSocket && kill(info->pid, 0) != 0 && errno == ESRCH) {
+    *wrong_channel = true;
+    return give_up({CSB_E_UNAVAILABLE, "the container's processes can't be seen from here", "", true});
+  }
+  Live live{wanted.user,   id,           wanted.container, wanted.slot, channel, info->pid,
+            wanted.limits, wanted.image, Rfc3339Now()};
+  auto connected = Connect(sandbox, *info, std::move(live), kReadyLimit, on_lost);
+  if (!connected) return give_up(connected.error());
+  return connected;
+}
+
+Result<std::shared_ptr<Sandbox>> Launcher::Attach(const ContainerInfo& info, const std::string& user,
+                                                  Sandbox::OnLost on_lost) {
+  if (info.status == "paused")
+    return Error{CSB_E_UNAVAILABLE, "the container " + info.name + " is paused",
+                 "docker unpause " + info.name + "; what runs in it goes on then", true};
+  const std::string slot = LabelOf(info, kLabelSlot);
+  const bool socket = LabelOf(info, kLabelChannel) != "exec";
+  if (!IsSlot(slot)) return Error{CSB_E_INTERNAL, "the container " + info.name + " names no slot", "", false};
+  std::shared_ptr<Sandbox> sandbox;
+  if (socket) {
+    if (Status s = MakeFolders(names_.Control(slot), 0755); !s) return s.error();
+    auto listening = Sandbox::Listen(host_, reactor_, info.name, names_.Control(slot), SocketMode());
+    if (!listening) return listening.error();
+    sandbox = *listening;
+  } else {
+    sandbox = Sandbox::ForStream(host_, reactor_, info.name);
+  }
+  Live live{user,
+            info.id,
+            info.name,
+            slot,
+            socket ? ChannelKind::kSocket : ChannelKind::kExec,
+            info.pid,
+            {info.memory, info.cpu, info.pids, 0, info.network == BridgeName() ? "bridge" : info.network},
+            info.image,
+            info.created};
+  auto connected = Connect(sandbox, info, std::move(live), kAttachLimit, std::move(on_lost));
+  if (!connected) sandbox->Detach();
+  return connected;
+}
+
+Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sandbox,
+                                                   const ContainerInfo& info, Live live, milliseconds limit,
+                                                   Sandbox::OnLost on_lost) {
+  std::unique_ptr<ExecStream> stream;
+  if (live.channel == ChannelKind::kExec) {
+    auto opened = ExecStream::Open(reactor_, engine_.http(), engine_.prefix(), info.id,
+                                   {AgentInside(live.channel), "--connect", kControlInside, "--host-id",
+                                    "host-" + names_.installation() + "-" + std::to_string(getpid())},
+                                   limit);
+    if (!opened) return opened.error();
+    stream = *std::move(opened);
+  }
+  const ReadBackContext context{live.limits, live.channel, live.limits.network == "bridge", "", ""};
+  if (Status s = sandbox->Begin(std::move(live), std::move(stream), std::move(on_lost)); !s) return s.error();
+  if (Status s = sandbox->WaitReady(limit); !s) return s.error();
+  const auto channel = sandbox->channel();
+  if (!channel) return Error{CSB_E_UNAVAILABLE, "the sandbox ended at once", "", true};
+  auto enforced = ReadBack(*channel, context);
+  if (!enforced) return enforced.error();
+  sandbox->set_enforced(*std::move(enforced));
+  return sandbox;
+}
+
+Status Launcher::Remove(const std::string& container, const std::string& slot) {
+  if (Status s = engine_.Remove(container, kChangeLimit); !s) return s;
+  RemoveSlot(slot);
+  return {};
+}
+
+void Launcher::RemoveSlot(const std::string& slot) {
+  if (!IsSlot(slot)) return;
+  // Sockets of ours; never anything that a sandbox could have put there, as it is mounted read-only.
+  std::error_code error;
+  std::filesystem::remove_all(names_.Slot(slot), error);
+  if (error) host_.LogWarn("cannot remove " + names_.Slot(slot) + ": " + error.message());
+}
+
+std::string Launcher::Isolation(const EngineInfo& engine) const {
+  const std::string runtime = options_.runtime.empty() ? engine.default_runtime : options_.runtime;
+  if (runtime.find("runsc") != std::string::npos)
+    return "gVisor: a kernel of its own in user space (" + runtime + ")";
+  if (runtime.find("kata") != std::string::npos)
+    return "a virtual machine with a kernel of its own (" + runtime + ")";
+  return "namespaces, seccomp, control groups of the engine's kernel (" +
+         (runtime.empty() ? "runc" : runtime) +
+         (engine.rootless || engine.userns_remap ? ", user namespace)" : ")");
+}
+
+}  // namespace csb::docker

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// names.h: what things are called in the engine and on the host. `name` is EngineName(user id).
+//
+//   container, volume   clara-<installation>-<name>          or, from the pool,
+//   clara-<installation>-pool-<host>-<n> <state>/users/<name>.json   the record (record.h)
+//   <runtime>/<slot>/ctl        where hosts put their sockets; the slot is the name that the container was
+//                               made with, since a mount can't be changed when a pooled one is renamed
+//   <runtime>/locks/<name>      one host process at a time works on a user's sandbox
+//   <runtime>/hosts/<host>      locked as long as that host process lives
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace csb::docker {
+
+inline constexpr char kLabelInstallation[] = "clara-sandbox.installation";
+inline constexpr char kLabelKind[] = "clara-sandbox.kind";  // sandbox pool agent network
+inline constexpr char kLabelUser[] = "clara-sandbox.user";  // the exact id; not on pooled ones
+inline constexpr char kLabelSlot[] = "clara-sandbox.slot";
+inline constexpr char kLabelHost[] = "clara-sandbox.host";        // of a pooled one
+inline constexpr char kLabelChannel[] = "clara-sandbox.channel";  // socket exec
+
+class Names {
+ public:
+  Names(std::string state_dir, std::string runtime_dir, std::string data_dir, std::string installation)
+      : state_(std::move(state_dir)),
+        runtime_(std::move(runtime_dir)),
+        data_(std::move(data_dir)),
+        installation_(std::move(installation)) {}
+
+  const std::string& installation() const { return installation_; }
+  std::string InstallationFilter() const { return std::string(kLabelInstallation) + "=" + installation_; }
+  std::string prefix() const { return "clara-" + installation_.substr(0, 8) + "-"; }
+  std::string Container(std::string_view name) const { return prefix() + std::string(name); }
+  std::string Pooled(const std::string& host, uint64_t n) const {
+    return prefix() + "pool-" + host + "-" + std::to_string(n);
+  }
+  bool IsPooled(std::string_view container) const { return container.starts_with(prefix() + "pool-"); }
+  // The user's part of a container's name; empty when it is not one of ours.
+  std::string_view NameOf(std::string_view container) const {
+    return container.starts_with(prefix()) && !IsPooled(container) ? container.substr(prefix().size())
+                                                                   : std::string_view();
+  }
+
+  std::string records() const { return state_ + "/users"; }
+  std::string Record(std::string_view name) const { return records() + "/" + std::string(name) + ".json"; }
+  std::string runtime() const { return runtime_; }
+  std::string Slot(std::string_view slot) const { return runtime_ + "/" + std::string(slot); }
+  std::string Control(std::string_view slot) const { return Slot(slot) + "/ctl"; }
+  std::string locks() const { return runtime_ + "/locks"; }
+  std::string Lock(std::string_view name) const { return locks() + "/" + std::string(name); }
+  std::string hosts() const { return runtime_ + "/hosts"; }
+  std::string Host(std::string_view host) const { return hosts() + "/" + std::string(host); }
+  // A workspace in a folder; "" when workspaces are volumes.
+  bool folders() const { return !data_.empty(); }
+  std::string data() const { return data_; }
+  std::string Folder(std::string_view slot) const { return data_ + "/" + std::string(slot); }
+
+ private:
+  std::string state_, runtime_, data_, installation_;
+};
+
+}  // namespace csb::docker

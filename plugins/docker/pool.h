@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// pool.h: containers that run already, with an empty workspace and nobody's name, for users who come for the
+// first time. One belongs to the host process that made it and is given out at most once; what a host leaves
+// behind when it is killed is removed by the next (sweeper.h), never given out.
+//
+//   if (auto ready = pool.Take(limits, image)) …     // the caller renames it, or discards it
+//   pool.Refill();                                   // a worker: one container at a time
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "clara_sandbox/cpp/host_ref.h"
+#include "plugins/docker/launcher.h"
+#include "plugins/docker/sandbox.h"
+
+namespace csb::docker {
+
+struct Pooled {
+  std::shared_ptr<Sandbox> sandbox;
+  std::string container, slot;  // names
+  std::string volume, folder;   // of the workspace
+  std::string image_id;
+};
+
+class Pool {
+ public:
+  Pool(HostRef host, Launcher& launcher, Engine& engine, const Options& options, const Names& names,
+       std::string host_id);
+  ~Pool();
+  // Gives none out any more, waits for a refill that is under way, removes what is left. Blocks.
+  void Stop();
+
+  // Nothing when none fits: other limits, another image, none ready.
+  std::unique_ptr<Pooled> Take(const Limits& limits, const std::string& image);
+  // Kills it and removes its workspace.
+  void Discard(const Pooled& pooled);
+  // Makes what is missing, while no create of a user is under way and the machine's count allows; blocks.
+  void Refill();
+  // The image's name means something else now, or one of them ended: what does not fit any more is removed.
+  void Check();
+  size_t size() const;
+  bool wanted() const { return options_.pool_size > 0; }
+
+  // Held while a user's create talks to the engine: refilling waits.
+  class Busy {
+   public:
+    explicit Busy(Pool& pool);
+    ~Busy();
+    Busy(const Busy&) = delete;
+    Busy& operator=(const Busy&) = delete;
+
+   private:
+    Pool& pool_;
+  };
+  // One place is needed for a user: gives up a pooled container when all places are taken.
+  void MakeRoom();
+
+ private:
+  std::unique_ptr<Pooled> Make();
+  bool Room();
+
+  const HostRef host_;
+  Launcher& launcher_;
+  Engine& engine_;
+  const Options& options_;
+  const Names& names_;
+  const std::string host_id_;
+  mutable std::mutex mutex_;
+  std::condition_variable idle_;
+  std::deque<std::unique_ptr<Pooled>> ready_;
+  uint64_t next_ = 0;
+  int busy_ = 0;
+  bool filling_ = false, stopping_ = false;
+};
+
+}  // namespace csb::docker

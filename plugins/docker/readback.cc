@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/docker/readback.h"
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+
+#include "clara_sandbox/cpp/json.h"
+#include "plugins/common/limit_text.h"
+#include "plugins/docker/container_spec.h"
+
+namespace csb::docker {
+namespace {
+
+constexpr size_t kMostReport = 64 << 10;
+constexpr uint64_t kLimitMs = 10'000;
+
+// Shared with the channel, which may answer after the waiter has gone.
+struct Collector : AgentSink {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::string out, err;
+  bool done = false;
+  AgentOutcome outcome;
+  std::shared_ptr<Collector> self;  // keeps it until OnDone
+
+  void OnOutput(uint32_t stream, std::string_view data) override {
+    const std::lock_guard lock(mutex);
+    std::string& text = stream == 1 ? out : err;
+    text.append(data.substr(0, kMostReport - std::min(kMostReport, text.size())));
+  }
+  void OnEvent(uint32_t, std::string_view) override {}
+  void OnInputCredit(uint64_t) override {}
+  void OnDone(AgentOutcome result) override {
+    std::shared_ptr<Collector> keep;
+    const std::lock_guard lock(mutex);
+    keep = std::move(self);
+    outcome = std::move(result);
+    done = true;
+    changed.notify_all();
+  }
+};
+
+std::string Printable(std::string_view text) {
+  std::string out;
+  for (const char c : text.substr(0, 256)) out += c >= 0x20 && c < 0x7F ? c : '?';
+  return out;
+}
+
+std::string Text(const json::Value& report, const char* member) {
+  return Printable(json::GetString(report, member).value_or(""));
+}
+
+std::optional<uint64_t> Count(const json::Value& report, const char* member) {
+  const json::Value* v = json::Find(report, member);
+  return v != nullptr && v->IsUint64() ? std::optional(v->GetUint64()) : std::nullopt;
+}
+
+const char* Missing(bool wanted) {
+  return wanted ? "the engine or its kernel does not enforce it" : "no limit is configured";
+}
+
+Enforcement Memory(const json::Value& report, const ReadBackContext& c) {
+  const auto limit = Count(report, "memory_limit");
+  if (!limit) return {false, "unlimited", Missing(c.limits.memory > 0)};
+  const auto both = Count(report, "memory_swap_limit");
+  std::string by = Text(report, "memory_by");
+  if (!both || *both > *limit) by += " (swap not counted)";
+  return {true, FormatSize(*limit), by};
+}
+
+Enforcement Network(const json::Value& report, const ReadBackContext& c) {
+  size_t others = 0;
+  if (const json::Value* interfaces = json::Find(report, "interfaces");
+      interfaces != nullptr && interfaces->IsArray())
+    for (const auto& name : interfaces->GetArray())
+      if (name.IsString() && std::string_view(name.GetString()) != "lo") ++others;
+  if (others == 0) return {true, "none", "network namespace with a loopback only"};
+  size_t ranges = 0;
+  if (const json::Value* routes = json::Find(report, "unreachable_routes");
+      routes != nullptr && routes->IsArray())
+    ranges = routes->Size();
+  if (c.blocked && ranges > 0)
+    return {true, "bridge",
+            "own bridge without traffic between sandboxes; " + std::to_string(ranges) +
+                " private ranges unreachable by routes the sandbox can't change"};
+  return {false, c.limits.network, "the named network is joined as it is"};
+}
+
+Enforcement Userns(const json::Value& report) {
+  const std::string map = Text(report, "uid_map");
+  const bool own = !map.empty() && map != "0 0 4294967295";
+  if (own) return {true, map, "user namespace of the engine (userns-remap or rootless)"};
+  return {false, "host", "user code has a uid of its own without capabilities; the engine remaps no uids"};
+}
+
+}  // namespace
+
+Result<Enforced> EnforcedOf(std::string_view text, const ReadBackContext& c) {
+  auto doc = json::ParseObject(text);
+  if (!doc)
+    return Error{CSB_E_UNAVAILABLE, "the limits could not be read back: " + doc.error().message, "", true};
+  const json::Value& report = *doc;
+  Enforced out;
+  out["memory"] = Memory(report, c);
+  const auto cores = json::GetNumber(report, "cpu_cores");
+  out["cpu"] = cores ? Enforcement{true, FormatCores(*cores), Text(report, "cpu_by")}
+                     : Enforcement{false, "unlimited", Missing(c.limits.cpu > 0)};
+  const auto pids = Count(report, "pids_limit");
+  out["pids"] = pids ? Enforcement{true, std::to_string(*pids), Text(report, "pids_by")}
+                     : Enforcement{false, "unlimited", Missing(c.limits.pids > 0)};
+  const auto disk = Count(report, "workspace_bytes");
+  if (c.limits.disk > 0 && disk && *disk <= c.limits.disk)
+    out["disk"] = {true, FormatSize(*disk), "project quota of the engine's storage"};
+  else
+    out["disk"] = {false, "unlimited",
+                   c.limits.disk > 0 ? "the engine's storage (" + c.storage + ") does not enforce it"
+                                     : "no limit is configured"};
+  out["network"] = Network(report, c);
+  const bool filter = json::GetInt(report, "seccomp").value_or(0) == 2;
+  out["seccomp"] = {filter, filter ? "filter" : "off", filter ? "seccomp filter" : "no filter is active"};
+  out["userns"] = Userns(report);
+  const bool no_new = json::GetInt(report, "no_new_privs").value_or(0) == 1;
+  out["no_new_privs"] = {no_new, no_new ? "1" : "0", "prctl(PR_SET_NO_NEW_PRIVS)"};
+  const std::string rights = Text(report, "cap_effective");
+  const bool none = !rights.empty() && rights.find_first_not_of('0') == std::string::npos;
+  out["capabilities"] = {none, rights, none ? "user code has no capability" : "user code has capabilities"};
+  return out;
+}
+
+Result<Enforced> ReadBack(AgentChannel& channel, const ReadBackContext& context) {
+  auto collector = std::make_shared<Collector>();
+  collector->self = collector;
+  const std::string args = R"({"argv":[")" + AgentInside(context.channel) +
+                           R"(","--report","--workspace",")" + kWorkspaceInside + R"("]})";
+  AgentStream stream;
+  const Status started = channel.Start(
+      {.op = "exec", .args = args, .timeout_ms = kLimitMs, .credit = kMostReport}, collector.get(), &stream);
+  if (!started) {
+    collector->self.reset();
+    return started.error();
+  }
+  std::unique_lock lock(collector->mutex);
+  // The channel bounds the wait: an operation ends, or the channel does.
+  collector->changed.wait(lock, [&] { return collector->done; });
+  if (collector->outcome.code != CSB_OK)
+    return Error{CSB_E_UNAVAILABLE, "the limits could not be read back: " + collector->outcome.message, "",
+                 true};
+  if (collector->out.empty())
+    return Error{CSB_E_UNAVAILABLE, "the limits could not be read back: " + Printable(collector->err), "",
+                 true};
+  return EnforcedOf(collector->out, context);
+}
+
+}  // namespace csb::docker

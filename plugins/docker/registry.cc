@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/docker/registry.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <filesystem>
+
+#include "clara_sandbox/cpp/identity.h"
+#include "plugins/common/limit_text.h"
+#include "plugins/common/rfc3339.h"
+#include "plugins/common/small_file.h"
+
+namespace csb::docker {
+namespace {
+
+// Time for `docker restart` by hand to start again what it stopped.
+constexpr std::chrono::seconds kCleanDelay{10};
+
+// Live processes that listen for the agent of a sandbox; their sockets are named PID-N.sock (sandbox.cc).
+int HostsAt(const std::string& control) {
+  int hosts = 0;
+  DIR* dir = opendir(control.c_str());
+  if (dir == nullptr) return 0;
+  while (const dirent* entry = readdir(dir)) {
+    char* end = nullptr;
+    const long pid = strtol(entry->d_name, &end, 10);
+    if (pid > 0 && *end == '-' && std::string_view(end).ends_with(".sock") &&
+        (kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM))
+      ++hosts;
+  }
+  closedir(dir);
+  return hosts;
+}
+
+std::string SlotOf(const ContainerInfo& info) {
+  const auto it = info.labels.find(kLabelSlot);
+  return it == info.labels.end() ? std::string() : it->second;
+}
+
+}  // namespace
+
+// Work that is posted when a sandbox ends may run while the registry goes; it asks here first.
+struct Registry::Shared {
+  std::mutex mutex;
+  std::condition_variable idle;
+  Registry* registry = nullptr;  // null: going
+  int busy = 0;
+
+  template <typename F>
+  void With(F&& f) {
+    Registry* to = nullptr;
+    {
+      const std::lock_guard lock(mutex);
+      to = registry;
+      if (to == nullptr) return;
+      ++busy;
+    }
+    f(*to);
+    const std::lock_guard lock(mutex);
+    --busy;
+    idle.notify_all();
+  }
+};
+
+Registry::Registry(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names,
+                   const std::string& host_id)
+    : host_(host),
+      reactor_(reactor),
+      engine_(engine),
+      options_(options),
+      names_(names),
+      launcher_(host, reactor, engine, options, names),
+      pool_(host, launcher_, engine, options, names, host_id),
+      shared_(std::make_shared<Shared>()) {
+  shared_->registry = this;
+}
+
+Registry::~Registry() {
+  {
+    std::unique_lock lock(shared_->mutex);
+    shared_->registry = nullptr;
+  }
+  pool_.Stop();
+  {
+    std::unique_lock lock(shared_->mutex);
+    shared_->idle.wait(lock, [this] { return shared_->busy == 0; });
+  }
+  for (const auto& [user, sandbox] : by_user_) sandbox->Detach();
+}
+
+Result<FileLock> Registry::Lock(std::string_view name) const {
+  if (Status s = MakeFolders(names_.locks(), 0711); !s) return s.error();
+  return FileLock::Take(names_.Lock(name), {names_.Record(name)});
+}
+
+std::shared_ptr<Sandbox> Registry::Find(std::string_view user) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = by_user_.find(user);
+  return it == by_user_.end() ? nullptr : it->second;
+}
+
+std::vector<std::shared_ptr<Sandbox>> Registry::Attached() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<SandboxPtr> out;
+  for (const auto& [user, sandbox] : by_user_) out.push_back(sandbox);
+  return out;
+}
+
+void Registry::Keep(const SandboxPtr& sandbox) {
+  const std::lock_guard lock(mutex_);
+  // It may have ended between the answer and now; Lost then found nothing to forget.
+  if (!sandbox->over()) by_user_[sandbox->live().user] = sandbox;
+}
+
+void Registry::Forget(const SandboxPtr& sandbox) {
+  const std::lock_guard lock(mutex_);
+  const auto it = by_user_.find(sandbox->live().user);
+  if (it != by_user_.end() && it->second == sandbox) by_user_.erase(it);
+}
+
+void Registry::InBackground(std::function<void(Registry&)> work) {
+  const Status posted = host_.Post([shared = shared_, work = std::move(work)] { shared->With(work); });
+  // A host that shuts down takes no work; what is not cleaned up now is by the next host.
+  if (!posted) host_.LogDebug("no work is taken any more: " + posted.error().message);
+}
+
+Sandbox::OnLost Registry::LostHandler() {
+  return [shared = shared_](const SandboxPtr& sandbox, Loss loss) {
+    shared->With([&](Registry& registry) { registry.Lost(sandbox, loss); });
+  };
+}
+
+// On the reactor's thread.
+void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
+  Forget(sandbox);
+  const std::string user = sandbox->live().user, container = sandbox->live().container;
+  if (user.empty()) return;  // still being made, or the pool's, which looks after its own
+  InBackground([sandbox, user, container, loss](Registry& registry) {
+    const bool oom = sandbox->SawOom();
+    sandbox->Detach();
+    if (loss == Loss::kClosed) return;  // the next call finds out what is there
+    auto lock = registry.Lock(EngineName(user));
+    if (!lock) return registry.host_.LogWarn(lock.error().message);
+    if (loss == Loss::kBroken) {
+      if (Status s = registry.launcher_.Remove(container, sandbox->live().slot); !s)
+        registry.host_.LogWarn(s.error().message);
+      return;
+    }
+    registry.AfterEnd(user, container, oom);
+  });
+}
+
+// With the user's lock held.
+void Registry::AfterEnd(const std::string& user, const std::string& container, bool oom) {
+  auto info = engine_.Inspect(container, kAskLimit);
+  if (!info || info->alive()) return;
+  if (!oom && !info->oom_killed) return CleanLater(user);
+  const std::string name = EngineName(user);
+  auto record = RecordOf(user);
+  if (!record) return CleanLater(user);
+  host_.LogWarn("sandbox " + info->name + " ran out of memory as a whole (" + FormatSize(info->memory) +
+                "): it is started again");
+  auto again = MakeLocked(user, name, record->limits, record->image, {});
+  if (!again) host_.LogWarn("sandbox " + info->name + " can't be started again: " + again.error().message);
+}
+
+void Registry::CleanLater(const std::string& user) {
+  reactor_.At(Reactor::Clock::now() + kCleanDelay, [shared = shared_, user] {
+    shared->With(
+        [&](Registry& registry) { registry.InBackground([user](Registry& r) { r.CleanDead(user); }); });
+  });
+}
+
+void Registry::CleanDead(const std::string& user) {
+  const std::string name = EngineName(user);
+  auto lock = Lock(name);
+  if (!lock) return host_.LogWarn(lock.error().message);
+  auto info = engine_.Inspect(names_.Container(name), kAskLimit);
+  if (!info || info->alive()) return;
+  if (auto attached = Find(user)) {
+    Forget(attached);
+    attached->Detach();
+  }
+  if (Status s = launcher_.Remove(info->id, SlotOf(*info)); !s) host_.LogWarn(s.error().message);
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::AttachLocked(const std::string& user, const std::string& name) {
+  if (auto attached = Find(user)) {
+    if (attached->channel()) return attached;
+    Forget(attached);
+    attached->Detach();
+  }
+  auto info = engine_.Inspect(names_.Container(name), kAskLimit);
+  if (!info && info.error().code == CSB_E_NOT_FOUND) return SandboxPtr();
+  if (!info) return info.error();
+  const auto installation = info->labels.find(kLabelInstallation);
+  if (installation == info->labels.end() || installation->second != names_.installation())
+    return Error{CSB_E_CONFLICT, "a container " + info->name + " that is not ours is in the way",
+                 "docker rename it, or remove it", false};
+  if (!info->alive()) {
+    if (Status s = launcher_.Remove(info->id, SlotOf(*info)); !s) return s.error();
+    return SandboxPtr();
+  }
+  auto sandbox = launcher_.Attach(*info, user, LostHandler());
+  if (sandbox) {
+    Keep(*sandbox);
+    return sandbox;
+  }
+  auto now = engine_.Inspect(info->id, kAskLimit);
+  if (info->status == "paused" || !now) return sandbox.error();
+  // Alive and mute: nobody can use it, and it holds the workspace.
+  if (now->alive()) host_.LogWarn("sandbox " + info->name + " is ended: " + sandbox.error().message);
+  if (now->status == "paused") return sandbox.error();
+  if (Status s = launcher_.Remove(info->id, SlotOf(*info)); !s) return s.error();
+  return SandboxPtr();
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::Attach(const std::string& user) {
+  const std::string name = EngineName(user);
+  const Error none{CSB_E_NO_SANDBOX, "no live sandbox of this user", "create one first", false};
+  if (!Exists(names_.Record(name))) return none;
+  auto lock = Lock(name);
+  if (!lock) return lock.error();
+  auto sandbox = AttachLocked(user, name);
+  if (sandbox && *sandbox == nullptr) return none;
+  return sandbox;
+}
+
+Result<std::string> Registry::AllowedImage(const json::Value& payload) const {
+  const auto asked = json::GetString(payload, "image");
+  if (!asked || *asked == options_.image) return options_.image;
+  const std::string image(*asked);
+  for (const std::string& allowed : options_.more_images)
+    if (allowed == image || allowed == "*") return image;
+  return Error{CSB_E_INVALID, "image: " + image + " is not offered here",
+               "leave it out, or have the operator add it to docker.images", false};
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::Create(const std::string& user, const json::Value& payload,
+                                                  const Conversation& talk) {
+  auto asked = ReadRequestedLimits(payload);
+  if (!asked) return asked.error();
+  auto image = AllowedImage(payload);
+  if (!image) return image.error();
+  Limits limits = options_.limits;
+  limits.memory = asked->memory.value_or(limits.memory);
+  limits.cpu = asked->cpu.value_or(limits.cpu);
+
+  const std::string name = EngineName(user);
+  const Pool::Busy busy(pool_);
+  auto lock = Lock(name);
+  if (!lock) return lock.error();
+  auto attached = AttachLocked(user, name);
+  if (!attached) return attached.error();
+  if (*attached == nullptr) return MakeLocked(user, name, limits, *image, talk);
+  const Live& has = (*attached)->live();
+  const auto conflict = [&](const char* member, const std::string& value) {
+    return Error{CSB_E_CONFLICT, std::string(member) + ": the live sandbox has " + value,
+                 "destroy the sandbox first (its files are kept), or leave it out", false};
+  };
+  if (asked->memory && has.limits.memory != limits.memory)
+    return conflict("memory_limit", FormatSize(has.limits.memory));
+  if (asked->cpu && has.limits.cpu != limits.cpu) return conflict("cpu_limit", FormatCores(has.limits.cpu));
+  if (json::GetString(payload, "image"))
+    if (auto record = RecordOf(user); record && record->image != *image)
+      return conflict("image", record->image);
+  return attached;
+}
+
+// A claim is written down before the container is renamed. Where the host was killed between the two, the
+// container still has its pool's name: it is nobody's, and so is its workspace.
+Status Registry::ForgetVoidClaim(const std::string& name, const Record& record) {
+  if (record.container.empty()) return {};
+  auto info = engine_.Inspect(record.container, kAskLimit);
+  if (!info) return info.error().code == CSB_E_NOT_FOUND ? Status() : Status(info.error());
+  if (!names_.IsPooled(info->name)) return {};
+  if (unlink(names_.Record(name).c_str()) != 0 && errno != ENOENT)
+    return Error{CSB_E_IO, "cannot remove " + names_.Record(name), "", false};
+  return {};
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const std::string& user, const std::string& name,
+                                                      const Limits& limits, const std::string& image,
+                                                      const Conversation& talk) {
+  const std::string path = names_.Record(name);
+  auto record = ReadRecord(path);
+  if (record && record->user != user)
+    return Error{CSB_E_INTERNAL, path + " belongs to another user", "remove it if that user is gone", false};
+  if (!record && record.error().code != CSB_E_NOT_FOUND) return record.error();
+  if (record) {
+    if (Status s = ForgetVoidClaim(name, *record); !s) return s.error();
+    if (!Exists(path)) record = Error{CSB_E_NOT_FOUND, "", "", false};
+  }
+  if (record) {
+    record->limits = limits;
+    record->image = image;
+    pool_.MakeRoom();
+    return LaunchLocked(name, *std::move(record), false, talk);
+  }
+  if (limits == options_.limits && image == options_.image) {
+    auto claimed = ClaimLocked(user, name);
+    if (!claimed || *claimed != nullptr) return claimed;
+  }
+  pool_.MakeRoom();
+  Record fresh{user, "", "", "", Rfc3339Now(), image, limits};
+  (names_.folders() ? fresh.folder : fresh.volume) =
+      names_.folders() ? names_.Folder(name) : names_.Container(name);
+  return LaunchLocked(name, std::move(fresh), true, talk);
+}
+
+// Null: the pool had none that could be used.
+Result<std::shared_ptr<Sandbox>> Registry::ClaimLocked(const std::string& user, const std::string& name) {
+  for (;;) {
+    auto pooled = pool_.Take(options_.limits, options_.image);
+    if (pooled == nullptr) return SandboxPtr();
+    const std::string path = names_.Record(name);
+    const Record record{user,         pooled->volume, pooled->folder, pooled->sandbox->live().container,
+                        Rfc3339Now(), options_.image, options_.limits};
+    Status done = MakeFolders(names_.records(), 0700);
+    if (done) done = WriteRecord(path, record);
+    // By its name: one that somebody else has renamed meanwhile is not found.
+    if (done) done = engine_.Rename(pooled->container, names_.Container(name), kAskLimit);
+    if (done) {
+      pooled->sandbox->Claim(user, names_.Container(name), LostHandler());
+      Keep(pooled->sandbox);
+      InBackground([path](Registry& registry) {
+        if (Status s = SyncFile(path); !s && Exists(path)) registry.host_.LogWarn(s.error().message);
+        registry.pool_.Refill();
+      });
+      return pooled->sandbox;
+    }
+    unlink(path.c_str());
+    pool_.Discard(*pooled);
+    if (done.error().code != CSB_E_NOT_FOUND) return done.error();
+  }
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::LaunchLocked(const std::string& name, Record record, bool fresh,
+                                                        const Conversation& talk) {
+  const std::string path = names_.Record(name);
+  const auto give_up = [&](const Error& error) {
+    if (!fresh) return error;
+    // Nothing of a failed first create stays behind.
+    Status gone;
+    if (!record.volume.empty()) gone = engine_.RemoveVolume(record.volume, kChangeLimit);
+    if (!record.folder.empty()) rmdir(record.folder.c_str());
+    if (gone)
+      unlink(path.c_str());
+    else
+      host_.LogWarn(gone.error().message);
+    return error;
+  };
+  if (Status s = MakeFolders(names_.records(), 0700); !s) return s.error();
+  if (Status s = WriteRecord(path, record); !s) return s.error();
+  Labels labels = launcher_.CommonLabels("sandbox");
+  labels[kLabelUser] = record.user;
+  if (!record.volume.empty()) {
+    // Files of an earlier time, whose record was lost: they stay whatever happens.
+    if (fresh && engine_.InspectVolume(record.volume, kAskLimit)) fresh = false;
+    auto has = engine_.CreateVolume(record.volume, labels, record.limits.disk, kChangeLimit);
+    if (!has) return give_up(has.error());
+    const auto owner = has->find(kLabelUser);
+    if (owner != has->end() && owner->second != record.user)
+      return Error{CSB_E_CONFLICT, "the volume " + record.volume + " belongs to another user", "", false};
+  } else if (Status s = MakeFolders(record.folder, 0755); !s) {
+    return give_up(s.error());
+  }
+  auto sandbox = launcher_.Launch({.container = names_.Container(name),
+                                   .slot = name,
+                                   .user = record.user,
+                                   .image = record.image,
+                                   .volume = record.volume,
+                                   .folder = record.folder,
+                                   .limits = record.limits,
+                                   .labels = labels},
+                                  talk, LostHandler());
+  if (!sandbox) return give_up(sandbox.error());
+  record.container = (*sandbox)->live().container;
+  if (Status s = WriteRecord(path, record); !s) host_.LogWarn(s.error().message);
+  Keep(*sandbox);
+  InBackground([path](Registry& registry) {
+    // What has to outlive a power cut; nobody waits for the disk.
+    if (Status s = SyncFile(path); !s && Exists(path)) registry.host_.LogWarn(s.error().message);
+  });
+  return sandbox;
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::Restart(const std::string& user, const Conversation& talk) {
+  const std::string name = EngineName(user);
+  const Pool::Busy busy(pool_);
+  auto lock = Lock(name);
+  if (!lock) return lock.error();
+  auto record = RecordOf(user);
+  if (!record) return record.error();
+  if (auto stopped = StopLocked(user, name); !stopped) return stopped.error();
+  return MakeLocked(user, name, record->limits, record->image, talk);
+}
+
+Result<bool> Registry::StopLocked(const std::string& user, const std::string& name) {
+  std::string container, slot;
+  bool alive = false;
+  if (auto attached = Find(user)) {
+    container = attached->live().container;
+    slot = attached->live().slot;
+    alive = !attached->over();
+    Forget(attached);
+    attached->Detach();
+  } else {
+    auto info = engine_.Inspect(names_.Container(name), kAskLimit);
+    if (!info && info.error().code == CSB_E_NOT_FOUND) return false;
+    if (!info) return info.error();
+    container = info->id;
+    slot = SlotOf(*info);
+    alive = info->alive();
+  }
+  if (Status s = launcher_.Remove(container, slot); !s) return s.error();
+  return alive;
+}
+
+Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unused) {
+  const std::string name = EngineName(user);
+  if (!Exists(names_.Record(name))) return StopResult::kNothing;
+  auto lock = Lock(name);
+  if (!lock) return lock.error();
+  if (if_unused) {
+    const auto attached = Find(user);
+    if (attached && HostsAt(names_.Control(attached->live().slot)) > 1) {
+      Forget(attached);
+      attached->Detach();
+      return StopResult::kLeft;
+    }
+  }
+  auto stopped = StopLocked(user, name);
+  if (!stopped) return stopped.error();
+  return *stopped ? StopResult::kStopped : StopResult::kNothing;
+}
+
+Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purge) {
+  const std::string name = EngineName(user), path = names_.Record(name);
+  Destroyed out;
+  if (!Exists(path)) return out;
+  auto lock = Lock(name);
+  if (!lock) return lock.error();
+  auto record = ReadRecord(path);
+  if (!record && record.error().code == CSB_E_NOT_FOUND) return out;
+  if (!record) return record.error();
+  auto stopped = StopLocked(user, name);
+  if (!stopped) return stopped.error();
+  out.existed = true;
+  out.files_remain = !purge;
+  if (!purge) return out;
+  if (!record->volume.empty())
+    if (Status s = engine_.RemoveVolume(record->volume, kChangeLimit); !s) return s.error();
+  if (!record->folder.empty()) {
+    std::error_code error;
+    std::filesystem::remove_all(record->folder, error);
+    if (error)
+      return Error{CSB_E_IO, "cannot remove " + record->folder + ": " + error.message(),
+                   "its files belong to the sandbox's uid: a host without root can't remove them", false};
+  }
+  // Last: until then it says where files are.
+  if (unlink(path.c_str()) != 0 && errno != ENOENT)
+    return Error{CSB_E_IO, "cannot remove " + path, "", false};
+  return out;
+}
+
+Result<Record> Registry::RecordOf(const std::string& user) const {
+  auto record = ReadRecord(names_.Record(EngineName(user)));
+  if (!record && record.error().code == CSB_E_NOT_FOUND)
+    return Error{CSB_E_NOT_FOUND, "this user has no sandbox", "create one first", false};
+  return record;
+}
+
+std::vector<Record> Registry::Records() const {
+  std::vector<Record> out;
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(names_.records(), error)) {
+    auto record = ReadRecord(entry.path());
+    if (record && names_.Record(EngineName(record->user)) == entry.path()) out.push_back(*std::move(record));
+  }
+  return out;
+}
+
+}  // namespace csb::docker

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/docker/sandbox.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <vector>
+
+#include "plugins/common/agent_listener.h"
+#include "plugins/common/agent_result.h"
+#include "plugins/common/errno_error.h"
+#include "plugins/common/limit_text.h"
+#include "plugins/common/pidfd.h"
+#include "plugins/common/small_file.h"
+#include "plugins/docker/oom_file.h"
+
+namespace csb::docker {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr size_t kMaxEarly = 4;  // connections that may wait until the init is known
+constexpr char kOomHint[] =
+    "raise DOCKER_SANDBOX_MEMORY (docker.memory, or memory_limit of create), use less memory, or work in "
+    "chunks";
+
+std::string SocketName(const std::string& control) {
+  static std::atomic<unsigned> counter{0};
+  return control + "/" + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".sock";
+}
+
+pid_t PeerPid(int fd) {
+  ucred peer{};
+  socklen_t size = sizeof peer;
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
+}
+
+}  // namespace
+
+struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
+  Impl(HostRef host, Reactor& reactor, std::string name)
+      : host(host), reactor(reactor), name(std::move(name)) {}
+
+  const HostRef host;
+  Reactor& reactor;
+  const std::string name;
+  std::unique_ptr<AgentListener> listener;
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  Live live;
+  Pidfd init;
+  Reactor::WatchId watch = 0;
+  std::unique_ptr<ExecStream> stream;
+  OnLost on_lost;
+  std::weak_ptr<Sandbox> self;
+  std::vector<UniqueFd> early;
+  std::shared_ptr<AgentChannel> channel;
+  bool begun = false, ready = false, over = false, paused = false;
+  std::string why;
+  Enforced enforced;
+  UniqueFd oom;
+  uint64_t oom_before = 0;
+  std::atomic<bool> oom_seen{false};
+  uint64_t last_cpu_ns = 0;
+  Clock::time_point last_cpu_at = Clock::now();
+
+  bool Accept(const AgentPeer& peer) {
+    const std::lock_guard lock(mutex);
+    if (over || channel != nullptr) return false;
+    return begun ? peer.pid == live.pid : early.size() < kMaxEarly;
+  }
+
+  void OnConnect(UniqueFd fd) {
+    const std::lock_guard lock(mutex);
+    if (over || channel != nullptr) return;
+    if (begun)
+      Open(std::move(fd));
+    else if (early.size() < kMaxEarly)
+      early.push_back(std::move(fd));
+  }
+
+  // With the lock held; handlers come later, on the reactor's thread.
+  void Open(UniqueFd fd) {
+    const auto me = shared_from_this();
+    channel = AgentChannel::Create(reactor, std::move(fd), {.name = name},
+                                   {.on_ready = [me](const AgentHello&) { me->OnReady(); },
+                                    .on_end = [me](const Error& e) { me->OnEnd(e); }});
+  }
+
+  void OnReady() {
+    const std::lock_guard lock(mutex);
+    ready = !over;
+    changed.notify_all();
+  }
+
+  // The channel's end. For a local init that has just died its pidfd tells the same.
+  void OnEnd(const Error& error) {
+    const bool dead = init && init.Ended();
+    if (!dead && error.code != CSB_E_GONE && !paused_now())
+      host.LogWarn("sandbox " + name + " is ended: " + error.message);
+    Lose(dead                                       ? Loss::kEnded
+         : error.code == CSB_E_GONE || paused_now() ? Loss::kClosed
+                                                    : Loss::kBroken,
+         error.message);
+  }
+
+  bool paused_now() const {
+    const std::lock_guard lock(mutex);
+    return paused;
+  }
+
+  void Lose(Loss loss, const std::string& reason) {
+    std::shared_ptr<AgentChannel> lost;
+    std::shared_ptr<Sandbox> sandbox;
+    OnLost tell;
+    {
+      const std::lock_guard lock(mutex);
+      if (over) return;
+      over = true;
+      ready = false;
+      if (why.empty()) why = stream && !stream->Complaints().empty() ? stream->Complaints() : reason;
+      if (watch != 0) reactor.Unwatch(std::exchange(watch, 0));
+      lost = channel;
+      sandbox = self.lock();
+      tell = std::move(on_lost);
+      changed.notify_all();
+    }
+    if (lost && loss == Loss::kEnded)
+      lost->End(
+          {CSB_E_GONE, "the sandbox has ended", "call again: a new one is made, with the same files", true});
+    if (tell && sandbox) tell(sandbox, loss);
+  }
+
+  // The memory group's counter of killed processes; 0 when it can't be seen.
+  uint64_t OomKills() const {
+    if (!oom) return 0;
+    char text[512];
+    const ssize_t n = pread(oom.get(), text, sizeof text, 0);
+    return n <= 0 ? 0 : ParseKeyed({text, static_cast<size_t>(n)}, "oom_kill").value_or(0);
+  }
+
+  void Amend(uint64_t before, AgentOutcome& outcome) {
+    if (outcome.code == CSB_OK) {
+      // The agent tells by itself, as it sees the counter too; what to raise is ours to say.
+      const size_t at = outcome.result.find("OOM killed");
+      if (at != std::string::npos)
+        AmendToOom(outcome, "the sandbox's memory limit is " + FormatSize(live.limits.memory), kOomHint);
+      return;
+    }
+    if (outcome.code != CSB_E_GONE || (!oom_seen && OomKills() <= before)) return;
+    oom_seen = true;
+    outcome.message =
+        "OOM killed: the whole sandbox was ended and is started again; the sandbox's memory limit is " +
+        FormatSize(live.limits.memory);
+    outcome.hint = kOomHint;
+  }
+};
+
+Sandbox::Sandbox(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Sandbox::~Sandbox() { Detach(); }
+
+Result<std::shared_ptr<Sandbox>> Sandbox::Listen(HostRef host, Reactor& reactor, const std::string& name,
+                                                 const std::string& control, mode_t mode) {
+  auto impl = std::make_shared<Impl>(host, reactor, name);
+  const std::string path = SocketName(control);
+  const std::weak_ptr<Impl> weak = impl;
+  auto listener = AgentListener::Create(
+      reactor, path,
+      [weak](const AgentPeer& peer) {
+        const auto me = weak.lock();
+        return me != nullptr && me->Accept(peer);
+      },
+      [weak](UniqueFd fd) {
+        if (const auto me = weak.lock()) me->OnConnect(std::move(fd));
+      });
+  if (!listener) return listener.error();
+  impl->listener = *std::move(listener);
+  if (chmod(path.c_str(), mode) != 0) return ErrnoError("chmod", path);
+  std::shared_ptr<Sandbox> sandbox(new Sandbox(impl));
+  impl->self = sandbox;
+  return sandbox;
+}
+
+std::shared_ptr<Sandbox> Sandbox::ForStream(HostRef host, Reactor& reactor, const std::string& name) {
+  auto impl = std::make_shared<Impl>(host, reactor, name);
+  std::shared_ptr<Sandbox> sandbox(new Sandbox(impl));
+  impl->self = sandbox;
+  return sandbox;
+}
+
+Status Sandbox::Begin(Live live, std::unique_ptr<ExecStream> stream, OnLost on_lost) {
+  Impl& i = *impl_;
+  const std::lock_guard lock(i.mutex);
+  i.live = std::move(live);
+  i.on_lost = std::move(on_lost);
+  i.begun = true;
+  if (stream) {
+    i.stream = std::move(stream);
+    i.Open(i.stream->TakeSocket());
+    return {};
+  }
+  auto init = Pidfd::Open(i.live.pid);
+  if (!init) return Error{CSB_E_UNAVAILABLE, "the container ended at once", "", true};
+  i.init = *std::move(init);
+  if (const std::string file = OomFileOf(i.live.pid); !file.empty()) {
+    i.oom.reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    i.oom_before = i.OomKills();
+  }
+  auto watch = i.reactor.Watch(i.init.get(), EPOLLIN,
+                               [me = impl_](uint32_t) { me->Lose(Loss::kEnded, "the sandbox has ended"); });
+  if (!watch) return watch.error();
+  i.watch = *watch;
+  for (UniqueFd& fd : i.early)
+    if (i.channel == nullptr && PeerPid(fd.get()) == i.live.pid) i.Open(std::move(fd));
+  i.early.clear();
+  return {};
+}
+
+Status Sandbox::WaitReady(milliseconds limit) {
+  Impl& i = *impl_;
+  std::unique_lock lock(i.mutex);
+  i.changed.wait_for(lock, limit, [&] { return i.ready || i.over; });
+  if (i.ready) return {};
+  if (i.over)
+    return Error{CSB_E_UNAVAILABLE,
+                 "the sandbox ended before its agent answered" + (i.why.empty() ? "" : ": " + i.why), "",
+                 true};
+  return Error{
+      CSB_E_UNAVAILABLE,
+      "the agent of sandbox " + i.name + " did not answer within " + std::to_string(limit.count()) + " ms",
+      "the machine may be overloaded: try again; or set docker.channel=exec, if the engine does not see "
+      "this machine's folders or processes",
+      true};
+}
+
+std::shared_ptr<AgentChannel> Sandbox::channel() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->ready && !impl_->paused && impl_->channel != nullptr && impl_->channel->ready()
+             ? impl_->channel
+             : nullptr;
+}
+
+bool Sandbox::over() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->over;
+}
+
+const Live& Sandbox::live() const { return impl_->live; }
+
+void Sandbox::Claim(const std::string& user, const std::string& name, OnLost on_lost) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->on_lost = std::move(on_lost);
+  impl_->live.user = user;
+  impl_->live.name = name;
+}
+
+void Sandbox::set_enforced(Enforced enforced) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->enforced = std::move(enforced);
+}
+
+Enforced Sandbox::enforced() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->enforced;
+}
+
+OutcomeHook Sandbox::Hook() {
+  return [me = impl_, before = impl_->OomKills()](uint32_t, AgentOutcome& outcome) {
+    me->Amend(before, outcome);
+  };
+}
+
+void Sandbox::NoteOom() { impl_->oom_seen = true; }
+
+bool Sandbox::SawOom() const { return impl_->oom_seen || impl_->OomKills() > impl_->oom_before; }
+
+void Sandbox::SetPaused(bool paused) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->paused = paused;
+}
+
+bool Sandbox::paused() const { return impl_->paused_now(); }
+
+void Sandbox::MarkEnded(const std::string& why) {
+  impl_->reactor.Post([me = impl_, why] { me->Lose(Loss::kEnded, why); });
+}
+
+double Sandbox::CpuPercent(uint64_t cpu_ns) {
+  const std::lock_guard lock(impl_->mutex);
+  const auto now = Clock::now();
+  const double passed = std::chrono::duration<double, std::nano>(now - impl_->last_cpu_at).count();
+  const bool first = impl_->last_cpu_ns == 0;
+  const double percent =
+      passed > 0 && !first
+          ? 100.0 * static_cast<double>(cpu_ns - std::min(cpu_ns, impl_->last_cpu_ns)) / passed
+          : 0;
+  impl_->last_cpu_ns = cpu_ns;
+  impl_->last_cpu_at = now;
+  return percent;
+}
+
+void Sandbox::Detach() {
+  std::shared_ptr<AgentChannel> channel;
+  Reactor::WatchId watch = 0;
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->over = true;
+    impl_->ready = false;
+    impl_->on_lost = nullptr;
+    channel = impl_->channel;
+    std::swap(watch, impl_->watch);
+    impl_->early.clear();
+    impl_->changed.notify_all();
+  }
+  if (watch != 0) impl_->reactor.Unwatch(watch);
+  impl_->listener.reset();
+  if (channel) channel->End({CSB_E_GONE, "the host process lets go of the sandbox", "", true});
+  impl_->stream.reset();
+}
+
+}  // namespace csb::docker

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/docker/sweeper.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <set>
+
+#include "clara_sandbox/cpp/identity.h"
+#include "plugins/common/rfc3339.h"
+#include "plugins/common/small_file.h"
+#include "plugins/docker/installation.h"
+
+namespace csb::docker {
+namespace {
+
+std::string LabelOf(const Labels& labels, const char* key) {
+  const auto it = labels.find(key);
+  return it == labels.end() ? std::string() : it->second;
+}
+
+class Sweeper {
+ public:
+  Sweeper(const HostRef& host, Registry& registry)
+      : host_(host), registry_(registry), names_(registry.names()), engine_(registry.engine()) {}
+
+  Status Run() {
+    auto containers = engine_.List(names_.InstallationFilter(), kAskLimit);
+    if (!containers) return containers.error();
+    auto volumes = engine_.Volumes(names_.InstallationFilter(), kAskLimit);
+    if (!volumes) return volumes.error();
+    for (const ListedContainer& container : *containers) {
+      if (!Container(container)) continue;
+      mounted_.insert(container.volumes.begin(), container.volumes.end());
+      slots_.insert(LabelOf(container.labels, kLabelSlot));
+    }
+    for (const ListedVolume& volume : *volumes) {
+      volumes_.insert(volume.name);
+      Adopt(volume);
+    }
+    Records();
+    for (const ListedVolume& volume : *volumes) Orphan(volume);
+    Folders();
+    return {};
+  }
+
+ private:
+  void Complain(const Status& status) {
+    if (!status) host_.LogWarn(status.error().message);
+  }
+
+  // True: it stays.
+  bool Container(const ListedContainer& c) {
+    const std::string kind = LabelOf(c.labels, kLabelKind), slot = LabelOf(c.labels, kLabelSlot);
+    if (names_.IsPooled(c.name)) {
+      if (HostAlive(names_, LabelOf(c.labels, kLabelHost))) return true;
+      ForgetClaims(c.id);
+      Complain(registry_.launcher().Remove(c.id, slot));
+      return false;
+    }
+    const std::string_view name = names_.NameOf(c.name);
+    // Made to find something out, or to fill a volume; they take milliseconds, and a name has its maker's
+    // pid.
+    if (kind == "probe" || kind == "agent") {
+      const size_t dash = kind == "probe" ? name.find('-') : name.rfind('-');
+      const std::string pid(name.substr(dash == std::string_view::npos ? 0 : dash + 1));
+      if (Exists("/proc/" + pid.substr(0, pid.find('-')))) return true;
+      Complain(registry_.launcher().Remove(c.id, slot));
+      return false;
+    }
+    if (name.empty() || c.status == "running" || c.status == "paused" || c.status == "restarting")
+      return true;
+    // Under the lock: another host may be making it right now.
+    auto lock = registry_.Lock(name);
+    if (!lock) return true;
+    auto now = engine_.Inspect(c.id, kAskLimit);
+    if (!now || now->alive()) return static_cast<bool>(now);
+    const Status removed = registry_.launcher().Remove(c.id, slot);
+    Complain(removed);
+    return !removed;
+  }
+
+  // A user's claim of a container that still has its pool's name was never answered.
+  void ForgetClaims(const std::string& container) {
+    for (const Record& record : registry_.Records()) {
+      if (record.container != container) continue;
+      const std::string name = EngineName(record.user);
+      auto lock = registry_.Lock(name);
+      if (!lock) continue;
+      auto now = ReadRecord(names_.Record(name));
+      if (now && now->container == container) unlink(names_.Record(name).c_str());
+    }
+  }
+
+  // Files of a user whose record is lost: the label has the exact id.
+  void Adopt(const ListedVolume& volume) {
+    const std::string user = LabelOf(volume.labels, kLabelUser);
+    if (user.empty() || !CheckUserId(user)) return;
+    const std::string name = EngineName(user), path = names_.Record(name);
+    if (names_.Container(name) != volume.name || Exists(path)) return;
+    auto lock = registry_.Lock(name);
+    if (!lock || Exists(path) || !engine_.InspectVolume(volume.name, kAskLimit)) return;
+    Complain(MakeFolders(names_.records(), 0700));
+    Complain(WriteRecord(path, {user, volume.name, "", "", Rfc3339Now(), "", registry_.options().limits}));
+  }
+
+  // Of a create that was killed before there was anything to keep.
+  void Records() {
+    for (const Record& record : registry_.Records()) {
+      const std::string name = EngineName(record.user);
+      const bool files = record.volume.empty() ? Exists(record.folder) : volumes_.contains(record.volume);
+      if (files) {
+        kept_.insert(record.volume.empty() ? record.folder : record.volume);
+        continue;
+      }
+      auto lock = registry_.Lock(name);
+      if (!lock) continue;
+      auto now = ReadRecord(names_.Record(name));
+      if (!now) continue;
+      if (!now->volume.empty()) {
+        auto volume = engine_.InspectVolume(now->volume, kAskLimit);
+        if (volume || volume.error().code != CSB_E_NOT_FOUND) continue;
+      } else if (Exists(now->folder)) {
+        continue;
+      }
+      auto container = engine_.Inspect(names_.Container(name), kAskLimit);
+      if (container || container.error().code != CSB_E_NOT_FOUND) continue;
+      unlink(names_.Record(name).c_str());
+    }
+  }
+
+  // An empty workspace of a pool whose host is dead, or an agent of another version.
+  void Orphan(const ListedVolume& volume) {
+    const std::string kind = LabelOf(volume.labels, kLabelKind);
+    if (mounted_.contains(volume.name) || kept_.contains(volume.name)) return;
+    if (kind == "pool" && HostAlive(names_, LabelOf(volume.labels, kLabelHost))) return;
+    if (kind != "pool" && kind != "agent") return;
+    // In use by what came meanwhile: the engine refuses.
+    if (Status s = engine_.RemoveVolume(volume.name, kChangeLimit); !s) host_.LogDebug(s.error().message);
+  }
+
+  // Folders of containers that are gone; a slot is a user's name, or pool-HOST-N.
+  void Folders() {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(names_.runtime(), error)) {
+      const std::string slot = entry.path().filename();
+      if (slot == "locks" || slot == "hosts" || slots_.contains(slot)) continue;
+      if (slot.starts_with("pool-")) {
+        if (!HostAlive(names_, slot.substr(5, 8))) registry_.launcher().RemoveSlot(slot);
+        continue;
+      }
+      if (slot.starts_with("probe-")) {
+        if (!Exists("/proc/" + slot.substr(6, slot.find('-', 6) - 6))) registry_.launcher().RemoveSlot(slot);
+        continue;
+      }
+      auto lock = registry_.Lock(slot);
+      if (!lock) continue;
+      auto info = engine_.Inspect(names_.Container(slot), kAskLimit);
+      if (!info && info.error().code == CSB_E_NOT_FOUND) registry_.launcher().RemoveSlot(slot);
+    }
+    if (!names_.folders()) return;
+    for (const auto& entry : std::filesystem::directory_iterator(names_.data(), error)) {
+      const std::string slot = entry.path().filename();
+      if (!slot.starts_with("pool-") || kept_.contains(entry.path()) || HostAlive(names_, slot.substr(5, 8)))
+        continue;
+      std::error_code ignored;
+      std::filesystem::remove_all(entry.path(), ignored);
+    }
+  }
+
+  const HostRef& host_;
+  Registry& registry_;
+  const Names& names_;
+  Engine& engine_;
+  std::set<std::string> mounted_, slots_, volumes_, kept_;
+};
+
+}  // namespace
+
+Status Sweep(const HostRef& host, Registry& registry) { return Sweeper(host, registry).Run(); }
+
+}  // namespace csb::docker
