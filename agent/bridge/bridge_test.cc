@@ -81,12 +81,15 @@ class BridgeProcess {
     host.reset();
     if (pid_ > 0) waitpid(pid_, nullptr, 0);
   }
-  // Waits for its end; 128 + the signal, as a shell says it.
+  // 128 + the signal, as a shell says it; -1: it did not end within 10 s.
   int ExitCode() {
-    int status = 0;
-    EXPECT_EQ(waitpid(pid_, &status, 0), pid_);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    for (const int64_t until = NowNs() + 10 * kSecond; NowNs() < until; usleep(1000)) {
+      int status = 0;
+      if (waitpid(pid_, &status, WNOHANG) != pid_) continue;
+      pid_ = -1;
+      return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    }
+    return -1;
   }
   std::string Errors() { return ReadToEnd(errors_.get()); }
   std::optional<HostEnd> host;
@@ -233,7 +236,9 @@ TEST_F(BridgeTest, OnlyTheAgentMayConnect) {
   address.sun_family = AF_UNIX;
   path.copy(address.sun_path, sizeof address.sun_path - 1);
   ASSERT_EQ(connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-  EXPECT_EQ(ReadToEnd(socket.get()), "");  // hung up
+  pollfd hang_up{socket.get(), POLLIN, 0};
+  ASSERT_EQ(poll(&hang_up, 1, 10'000), 1) << "the bridge serves the test";
+  EXPECT_EQ(ReadToEnd(socket.get()), "");
   bridge.host->Close();
   EXPECT_EQ(bridge.ExitCode(), 0);
   EXPECT_THAT(bridge.Errors(), HasSubstr("not from process 1"));

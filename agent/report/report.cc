@@ -54,8 +54,7 @@ void Rights(json::Writer& w) {
   json::Member(w, "gid", static_cast<uint64_t>(getgid()));
   const std::string ids = ReadSmallFile("/proc/self/uid_map").value_or("");
   std::string map;
-  for (const auto word : Words(ids))
-    map.append(map.empty() ? "" : " ").append(word);
+  for (const auto word : Words(ids)) map.append(map.empty() ? "" : " ").append(word);
   json::Member(w, "uid_map", map);
 }
 

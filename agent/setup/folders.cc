@@ -2,12 +2,13 @@
 #include "agent/setup/folders.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <string_view>
 
 #include "agent/base/fd.h"
 #include "agent/base/log.h"
@@ -36,6 +37,15 @@ int MakeFolders(const std::string& path, mode_t last_mode) {
 // else's.
 Fd OpenFolder(const std::string& path) {
   return Fd(open(path.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+// A name for an address that no interface has would fail servers that listen at all addresses of localhost.
+bool HasLoopback6() {
+  const Fd probe(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = IN6ADDR_LOOPBACK_INIT;
+  return probe && bind(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
 }
 
 }  // namespace
@@ -79,9 +89,10 @@ Status OwnWorkspace(const Identity& identity) {
 void NameLoopback(const std::string& path) {
   const auto text = ReadSmallFile(path);
   if (text && !Trimmed(*text).empty()) return;
-  constexpr std::string_view kLines = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n";
+  std::string lines = "127.0.0.1\tlocalhost\n";
+  if (HasLoopback6()) lines += "::1\tlocalhost ip6-localhost ip6-loopback\n";
   const Fd file(open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (!file || write(file.get(), kLines.data(), kLines.size()) != static_cast<ssize_t>(kLines.size()))
+  if (!file || write(file.get(), lines.data(), lines.size()) != static_cast<ssize_t>(lines.size()))
     Log("cannot write localhost to %s: %s", path.c_str(), strerror(errno));
 }
 

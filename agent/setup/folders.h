@@ -25,7 +25,8 @@ Status MakeControlFolder(const std::string& path);
 // CAP_CHOWN unless the owner is right already.
 Status OwnWorkspace(const Identity& identity);
 
-// Gives a hosts(5) file that is missing or blank the lines of localhost. A failure is logged and no more: a
+// Gives a hosts(5) file that is missing or blank the lines of localhost: ::1 only where an interface has it,
+// so the loopback has to be up before. A failure is logged and no more: a
 // read-only root is a choice, and all that is lost is a name.
 void NameLoopback(const std::string& path);
 

@@ -51,9 +51,9 @@ Status SetUp(Options& options) {
     if (auto made = MakeControlFolder(options.server.control); !made) return made;
   if (options.own_workspace)
     if (auto owned = OwnWorkspace(options.server.identity); !owned) return owned;
-  if (options.hosts) NameLoopback("/etc/hosts");
   if (options.loopback && HasCapability(CAP_NET_ADMIN))
     if (auto up = BringUpLoopback(); !up) return up;
+  if (options.hosts) NameLoopback("/etc/hosts");
   if (!options.block_routes.empty()) {
     auto ranges = ParseRanges(options.block_routes);
     if (!ranges) return ranges.error();
