@@ -240,13 +240,16 @@ Result<std::shared_ptr<Sandbox>> Launcher::Attach(const ContainerInfo& info, con
   } else {
     sandbox = Sandbox::ForStream(host_, reactor_, info.name);
   }
+  // Its own variable: GCC 12 warns of the network's bytes otherwise, once it optimizes.
+  const Limits limits{info.memory, info.cpu, info.pids, 0,
+                      info.network == BridgeName() ? "bridge" : info.network};
   Live live{user,
             info.id,
             info.name,
             slot,
             socket ? ChannelKind::kSocket : ChannelKind::kExec,
             info.pid,
-            {info.memory, info.cpu, info.pids, 0, info.network == BridgeName() ? "bridge" : info.network},
+            limits,
             info.image,
             info.created};
   auto connected = Connect(sandbox, info, std::move(live), kAttachLimit, std::move(on_lost));
