@@ -32,6 +32,18 @@ void PrintEnforced(const json::Value& enforces) {
   }
 }
 
+// What a backend found out and chose by itself: short values by the backend's own names.
+void PrintDetails(const json::Value& details) {
+  for (const auto& member : details.GetObject()) {
+    std::string name = OneLine({member.name.GetString(), member.name.GetStringLength()});
+    name.resize(std::max<size_t>(name.size(), 17), ' ');
+    const std::string text = member.value.IsString()
+                                 ? OneLine({member.value.GetString(), member.value.GetStringLength()})
+                                 : OneLine(json::ToString(member.value));
+    std::printf("    %s %s\n", name.c_str(), text.c_str());
+  }
+}
+
 void PrintCandidate(const json::Value& candidate) {
   const bool chosen = json::GetBool(candidate, "chosen").value_or(false);
   const bool available = json::GetBool(candidate, "available").value_or(false);
@@ -43,9 +55,14 @@ void PrintCandidate(const json::Value& candidate) {
     if (const std::string text = Text(candidate, name); !text.empty())
       std::printf("  %-9s %s\n", name, Wrapped(text, 12).c_str());
   if (const json::Value* enforces = json::Find(candidate, "enforces");
-      enforces != nullptr && enforces->IsObject()) {
+      enforces != nullptr && enforces->IsObject() && enforces->MemberCount() > 0) {
     std::puts("  enforces");
     PrintEnforced(*enforces);
+  }
+  if (const json::Value* details = json::Find(candidate, "details");
+      details != nullptr && details->IsObject() && details->MemberCount() > 0) {
+    std::puts("  details");
+    PrintDetails(*details);
   }
 }
 

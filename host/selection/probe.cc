@@ -10,6 +10,7 @@ namespace csb::host {
 ProbeResult ParseProbe(std::string_view text) {
   ProbeResult probe;
   probe.enforces = "{}";
+  probe.details = "{}";
   auto doc = json::ParseObject(text);
   if (!doc) {
     probe.reason = "its probe answered with something else than JSON: " + doc.error().message;
@@ -30,8 +31,10 @@ ProbeResult ParseProbe(std::string_view text) {
   probe.hint = text_of("hint");
   probe.version = text_of("version");
   probe.isolation = text_of("isolation");
-  if (const auto* details = json::Find(*doc, "details"))
+  if (const auto* details = json::Find(*doc, "details"); details != nullptr && details->IsObject()) {
     probe.virtual_machine = json::GetString(*details, "type") == "vm";
+    probe.details = json::ToString(*details);
+  }
   if (const auto* enforces = json::Find(*doc, "enforces"); enforces != nullptr && enforces->IsObject()) {
     probe.enforces = json::ToString(*enforces);
     for (const auto& member : enforces->GetObject())

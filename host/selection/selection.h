@@ -30,6 +30,7 @@ struct ProbeResult {
   std::string version;       // "bubblewrap 0.8.0"
   std::string isolation;     // one line
   std::string enforces;      // JSON object as the probe gave it, "{}" if none
+  std::string details;       // likewise: what the backend found out and chose, by its own names
   bool virtual_machine = false;
   std::vector<std::string> not_enforced;  // names that the probe says it cannot enforce
 };

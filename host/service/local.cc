@@ -156,6 +156,9 @@ std::string Service::Core::Explain() {
       json::Key(w, "enforces");
       const std::string enforces = probe && !probe->enforces.empty() ? probe->enforces : "{}";
       w.RawValue(enforces.data(), enforces.size(), rapidjson::kObjectType);
+      json::Key(w, "details");
+      const std::string details = probe && !probe->details.empty() ? probe->details : "{}";
+      w.RawValue(details.data(), details.size(), rapidjson::kObjectType);
       w.EndObject();
     }
     w.EndArray();

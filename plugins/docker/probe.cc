@@ -116,7 +116,7 @@ std::string Write(const Options& options, const Findings& f, const std::string& 
   json::Member(w, "version", f.engine.version.empty() ? "" : f.engine.name + " " + f.engine.version);
   json::Member(w, "isolation", isolation);
   json::Key(w, "enforces");
-  WriteEnforced(w, Expected(options, f.engine));
+  WriteEnforced(w, f.engine.version.empty() ? Enforced() : Expected(options, f.engine));
   json::Key(w, "details");
   w.StartObject();
   json::Member(w, "host", options.host);
