@@ -160,5 +160,6 @@ def ancestors():
     return found
 
 
-# Filled by the runner: what the host has that must not be seen or reached.
-HOST = {"port": 0, "abstract": "", "path": "", "file": "", "marker": "", "hostname": ""}
+# Filled by the runner: what the host has that must not be seen or reached; root is the device of its /. With image,
+# system folders come from an image of the backend's, and may hold what an image holds.
+HOST = {"port": 0, "abstract": "", "path": "", "file": "", "marker": "", "hostname": "", "root": 0, "image": False}

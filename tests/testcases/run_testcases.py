@@ -3,11 +3,12 @@
 """Runs every program of manifest.json in a real sandbox and compares how it ends.
 
     run_testcases.py BINARY [NAME…]        or CSB_BINARY=…/bin/clara-sandbox run_testcases.py
+    run_testcases.py --backend docker …    on the engine of CSB_TEST_DOCKER_HOST, its image CSB_TEST_DOCKER_IMAGE
     run_testcases.py --one-uid BINARY …    as a user without rights: agent and code share one uid
     run_testcases.py --bwrap [NAME…]       under a bare bwrap: to try a program, proves nothing
 
-Exit code: 0 all as expected, 1 a mismatch, 77 bubblewrap cannot run here (an error when CSB_MUST_RUN
-names bubblewrap). A command that only waits keeps each user's sandbox alive, so that a program and
+Exit code: 0 all as expected, 1 a mismatch, 77 the backend cannot run here (an error when CSB_MUST_RUN
+names it). A command that only waits keeps each user's sandbox alive, so that a program and
 the one that looks after it meet in the same sandbox; it must survive what its neighbours do.
 """
 import json
@@ -15,26 +16,22 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
+
+from sandboxes import BareBwrap, LIMITS, Sandboxes
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SKIP = 77
-BACKEND = "bubblewrap"
-# Small, so that floods end soon.
-LIMITS = ["--bubblewrap.memory=256m", "--bubblewrap.disk=64m", "--bubblewrap.pids=128", "--bubblewrap.network=none"]
-TAIL = 1 << 16
 
 
 class Host:
     """What stands on this machine for the programs to look for in vain."""
 
-    def __init__(self):
+    def __init__(self, image):
+        self.image = image
         self.folder = tempfile.mkdtemp(prefix="csb-testcases-")
         os.chmod(self.folder, 0o755)
         self.marker = "csb-marker-" + secrets.token_hex(8)
@@ -57,7 +54,8 @@ class Host:
 
     def facts(self):
         return {"port": self.tcp.getsockname()[1], "abstract": self.abstract, "file": self.file, "marker": self.marker,
-                "path": os.path.join(self.folder, "host.sock"), "hostname": os.uname().nodename}
+                "path": os.path.join(self.folder, "host.sock"), "hostname": os.uname().nodename,
+                "root": os.stat("/").st_dev, "image": self.image}
 
     def close(self):
         self.process.kill()
@@ -76,162 +74,6 @@ def program_text(path, facts):
         shared = re.sub(r"^HOST = .*$", lambda _: "HOST = " + repr(facts), f.read(), flags=re.M)
     with open(os.path.join(HERE, path)) as f:
         return f.read().replace("from probe import *\n", shared, 1)
-
-
-class Ended:
-    def __init__(self, code, out, err, seconds):
-        self.code, self.out, self.err, self.seconds = code, out, err, seconds
-
-    def verdict(self):
-        lines = [line for line in self.out.splitlines() if re.match(r"(OK|WEAK|ESCAPED) ", line)]
-        return lines[-1] if lines else ""
-
-
-def run(command, seconds, env):
-    """Runs to its end; holds only the tail of what it prints."""
-    start = time.monotonic()
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env,
-                             start_new_session=True)
-    tails = {}
-
-    def drain(name, stream):
-        tail = b""
-        for piece in iter(lambda: stream.read1(TAIL), b""):
-            tail = (tail + piece)[-TAIL:]
-        tails[name] = tail.decode("utf-8", "replace")
-    threads = [threading.Thread(target=drain, args=pair) for pair in (("out", child.stdout), ("err", child.stderr))]
-    for thread in threads:
-        thread.start()
-    try:
-        code = child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        code = "no end within %d s" % seconds
-    for thread in threads:
-        thread.join()
-    return Ended(code, tails["out"], tails["err"], time.monotonic() - start)
-
-
-class Sandboxes:
-    """The real thing: clara-sandbox run on the bubblewrap backend, with folders of its own."""
-
-    def __init__(self, binary, host):
-        self.binary, self.host, self.holders = binary, host, {}
-        self.folder = tempfile.mkdtemp(prefix="csb-testcases-run-")
-        os.chmod(self.folder, 0o711)
-        for name in ("data", "state", "runtime"):
-            os.mkdir(os.path.join(self.folder, name), 0o711)
-        self.env = dict(os.environ, CSB_TESTCASE_MARKER=host.marker, SANDBOX_API_KEY=host.marker,
-                        AWS_SECRET_ACCESS_KEY=host.marker)
-        self.keys = LIMITS + ["--sandbox.%s_dir=%s/%s" % (n, self.folder, n) for n in ("data", "state", "runtime")] + \
-            ["--sandbox.max_sandboxes=50"]
-
-    def command(self, user, seconds, *rest):
-        return [self.binary, "run", "--backend", BACKEND, "--user", user, "--timeout", str(seconds)] + self.keys + list(rest)
-
-    def execute(self, user, text, seconds):
-        path = os.path.join(self.folder, "program.py")
-        with open(path, "w") as f:
-            f.write(text)
-        return run(self.command(user, seconds, path), seconds + 60, self.env)
-
-    def explain(self):
-        ended = run([self.binary, "explain", "--json", "--sandbox.mode=" + BACKEND] + self.keys, 60, self.env)
-        try:
-            for candidate in json.loads(ended.out)["candidates"]:
-                if candidate["name"] == BACKEND:
-                    return candidate
-        except (ValueError, KeyError, TypeError):
-            pass
-        return {"available": False, "reason": (ended.err or ended.out or str(ended.code)).strip()[:500], "enforces": {}}
-
-    def hold(self, user):
-        if user in self.holders:
-            return
-        # 290 s: below the largest timeout; renewed before it ends.
-        child = subprocess.Popen(self.command(user, 290, "--", "sh", "-c", "echo ready; exec sleep 285"), env=self.env,
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        said = []  # warnings about what is not enforced come first
-        while b"ready\n" not in said[-1:]:
-            said.append(child.stdout.readline())
-            if not said[-1]:
-                child.kill()
-                raise RuntimeError("no sandbox for %s: %s" % (user, b"".join(said).decode()))
-        self.holders[user] = (child, time.monotonic())
-
-    def holder_died(self, user):
-        child, since = self.holders[user]
-        if child.poll() is None:
-            if time.monotonic() - since > 120:
-                self.release(user)
-            return None
-        self.holders.pop(user)
-        return "the waiting command beside it ended with %s: %s" % (child.returncode, child.stdout.read().decode()[-300:])
-
-    def release(self, user):
-        child, _ = self.holders.pop(user)
-        child.terminate()
-        try:
-            child.wait(30)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-
-    def close(self):
-        """What is left of the sandboxes once all have stopped; [] is right."""
-        for user in list(self.holders):
-            self.release(user)
-        left = []
-        with open("/proc/self/mounts") as f:
-            left += ["mount " + line.split()[1] for line in f if self.folder in line]
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open("/proc/%s/cmdline" % pid, "rb") as f:
-                    if self.folder.encode() in f.read():
-                        left.append("process " + pid)
-            except OSError:
-                continue
-        if not left:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        return left
-
-
-class BareBwrap:
-    """Namespaces and a read-only /usr, no filter, no agent: what the programs find wanting shows that they look."""
-
-    def __init__(self, host):
-        self.folder = tempfile.mkdtemp(prefix="csb-testcases-bare-")
-        os.mkdir(self.folder + "/workspace")
-        if os.getuid() == 0:
-            os.chmod(self.folder, 0o755)
-            os.chown(self.folder + "/workspace", 65534, 65534)
-
-    def execute(self, user, text, seconds):
-        with open(self.folder + "/program.py", "w") as f:
-            f.write(text)
-        # Never as root: without a filter, its uid would still own the files of /proc/sys in there.
-        who = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
-        return run(who + ["bwrap", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib",
-                    "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/sbin", "/sbin", "--proc", "/proc", "--dev", "/dev",
-                    "--tmpfs", "/tmp", "--bind", self.folder + "/workspace", "/workspace", "--ro-bind", "/etc/passwd",
-                    "/etc/passwd", "--ro-bind", self.folder + "/program.py", "/tmp/program.py", "--unshare-all", "--clearenv",
-                    "--unshare-user", "--uid", "1000", "--gid", "1000", "--new-session", "--die-with-parent", "--chdir", "/workspace",
-                    "--hostname", "sandbox", "--cap-drop", "ALL", "timeout", str(seconds), "/usr/bin/python3", "/tmp/program.py"],
-                   seconds + 10, dict(os.environ))
-
-    def explain(self):
-        return {"available": shutil.which("bwrap") is not None, "reason": "no bwrap", "enforces": {}}
-
-    def hold(self, user):
-        pass
-
-    def holder_died(self, user):
-        return None
-
-    def close(self):
-        shutil.rmtree(self.folder, ignore_errors=True)
-        return []
 
 
 def judge(entry, ended, missing):
@@ -312,8 +154,16 @@ def main(arguments):
     arguments = [a for a in arguments if a != "--one-uid"]
     bare = "--bwrap" in arguments
     arguments = [a for a in arguments if a != "--bwrap"]
+    backend = "bubblewrap"
+    if "--backend" in arguments:
+        at = arguments.index("--backend")
+        backend = arguments[at + 1]
+        del arguments[at:at + 2]
     binary = os.environ.get("CSB_BINARY") or (arguments.pop(0) if arguments and not bare else "")
-    must = BACKEND in re.split(r"[\s,]+", os.environ.get("CSB_MUST_RUN", "")) or os.environ.get("CSB_MUST_RUN") == "all"
+    if backend not in LIMITS:
+        print("no backend is called %s here, but: %s" % (backend, " ".join(LIMITS)))
+        return 1
+    must = backend in re.split(r"[\s,]+", os.environ.get("CSB_MUST_RUN", "")) or os.environ.get("CSB_MUST_RUN") == "all"
     if not bare and not os.access(binary, os.X_OK):
         print("no binary %r: build clara-sandbox, or give its path" % binary)
         return 1 if must else SKIP
@@ -326,14 +176,14 @@ def main(arguments):
         if name not in names:
             print("no program is called %s" % name)
             return 1
-    host = Host()
-    sandboxes = BareBwrap(host) if bare else Sandboxes(binary, host)
+    host = Host(backend == "docker")
+    sandboxes = BareBwrap(host) if bare else Sandboxes(binary, host, backend)
     failures = weaker = 0
     try:
         explained = sandboxes.explain()
         if not explained.get("available"):
-            print("bubblewrap cannot run here: %s %s" % (explained.get("reason"), explained.get("hint", "")))
-            return 1 if must and not (os.geteuid() != 0 and namespaces_are_forbidden()) else SKIP
+            print("%s cannot run here: %s %s" % (backend, explained.get("reason"), explained.get("hint", "")))
+            return 1 if must and not (backend == "bubblewrap" and os.geteuid() != 0 and namespaces_are_forbidden()) else SKIP
         have = conditions(sandboxes, host, explained)
         print("here: " + (" ".join(sorted(have)) or "nothing is enforced"))
         print("%-24s %-16s %6s  %s" % ("program", "class", "time", "result"))

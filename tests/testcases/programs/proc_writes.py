@@ -15,8 +15,10 @@ for path in targets:
         except OSError:
             check.count += 1
             continue
+        if os.fstat(fd).st_rdev == os.makedev(1, 3):  # masked by /dev/null, which takes all and does nothing
+            check.count += 1
         # Some are open to all and ask for a capability at the write (ns_last_pid): what it holds is put back.
-        if os.fstat(fd).st_mode & 0o002 and path.startswith("/proc/sys/"):
+        elif os.fstat(fd).st_mode & 0o002 and path.startswith("/proc/sys/"):
             check.fails("writing " + path, lambda: os.write(fd, read_text(path).encode()))
         else:
             check.escaped(path + " opens to write")

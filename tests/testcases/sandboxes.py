@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the programs run: the product on one of its backends, or a bare bwrap.
+
+    sandboxes = Sandboxes(binary, host, "docker")
+    sandboxes.hold("user")                              # its sandbox lives on between two programs
+    ended = sandboxes.execute("user", program, 30)      # ended.code, .out, .err, .seconds
+    left = sandboxes.close()                            # [] is right
+"""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+TAIL = 1 << 16
+# Small, so that floods end soon. Workspaces of Docker are volumes, which have a size on few disks only.
+LIMITS = {
+    "bubblewrap": ["--bubblewrap.memory=256m", "--bubblewrap.disk=64m", "--bubblewrap.pids=128",
+                   "--bubblewrap.network=none"],
+    "docker": ["--docker.memory=256m", "--docker.pids=128", "--docker.network=none"],
+}
+LABEL = "clara-sandbox.installation"
+
+
+class Ended:
+    def __init__(self, code, out, err, seconds):
+        self.code, self.out, self.err, self.seconds = code, out, err, seconds
+
+    def verdict(self):
+        lines = [line for line in self.out.splitlines() if re.match(r"(OK|WEAK|ESCAPED) ", line)]
+        return lines[-1] if lines else ""
+
+
+def run(command, seconds, env):
+    """Runs to its end; holds only the tail of what it prints."""
+    start = time.monotonic()
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env,
+                             start_new_session=True)
+    tails = {}
+
+    def drain(name, stream):
+        tail = b""
+        for piece in iter(lambda: stream.read1(TAIL), b""):
+            tail = (tail + piece)[-TAIL:]
+        tails[name] = tail.decode("utf-8", "replace")
+    threads = [threading.Thread(target=drain, args=pair) for pair in (("out", child.stdout), ("err", child.stderr))]
+    for thread in threads:
+        thread.start()
+    try:
+        code = child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        code = "no end within %d s" % seconds
+    for thread in threads:
+        thread.join()
+    return Ended(code, tails["out"], tails["err"], time.monotonic() - start)
+
+
+class Sandboxes:
+    """The real thing: clara-sandbox run on one backend, with folders of its own."""
+
+    def __init__(self, binary, host, backend):
+        self.binary, self.host, self.backend, self.holders = binary, host, backend, {}
+        self.folder = tempfile.mkdtemp(prefix="csb-testcases-run-")
+        os.chmod(self.folder, 0o711)
+        for name in ("data", "state", "runtime"):
+            os.mkdir(os.path.join(self.folder, name), 0o711)
+        self.env = dict(os.environ, CSB_TESTCASE_MARKER=host.marker, SANDBOX_API_KEY=host.marker,
+                        AWS_SECRET_ACCESS_KEY=host.marker)
+        folders = ("state", "runtime") if backend == "docker" else ("data", "state", "runtime")
+        self.keys = LIMITS[backend] + ["--sandbox.%s_dir=%s/%s" % (n, self.folder, n) for n in folders] + \
+            ["--sandbox.max_sandboxes=50"]
+        if backend == "docker":
+            self.keys += ["--docker.host=" + os.environ.get("CSB_TEST_DOCKER_HOST", ""),
+                          "--docker.image=" + os.environ.get("CSB_TEST_DOCKER_IMAGE", "")]
+
+    def command(self, user, seconds, *rest):
+        return [self.binary, "run", "--backend", self.backend, "--user", user, "--timeout", str(seconds)] + self.keys + \
+            list(rest)
+
+    def execute(self, user, text, seconds):
+        path = os.path.join(self.folder, "program.py")
+        with open(path, "w") as f:
+            f.write(text)
+        return run(self.command(user, seconds, path), seconds + 60, self.env)
+
+    def explain(self):
+        if self.backend == "docker" and not os.environ.get("CSB_TEST_DOCKER_HOST"):
+            return {"available": False, "reason": "CSB_TEST_DOCKER_HOST is not set;",
+                    "hint": 'eval "$(tests/engines/docker.sh env)" sets it'}
+        ended = run([self.binary, "explain", "--json", "--sandbox.mode=" + self.backend] + self.keys, 60, self.env)
+        try:
+            for candidate in json.loads(ended.out)["candidates"]:
+                if candidate["name"] == self.backend:
+                    return candidate
+        except (ValueError, KeyError, TypeError):
+            pass
+        return {"available": False, "reason": (ended.err or ended.out or str(ended.code)).strip()[:500], "enforces": {}}
+
+    def hold(self, user):
+        if user in self.holders:
+            return
+        # 290 s: below the largest timeout; renewed before it ends.
+        child = subprocess.Popen(self.command(user, 290, "--", "sh", "-c", "echo ready; exec sleep 285"), env=self.env,
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        said = []  # warnings about what is not enforced come first
+        while b"ready\n" not in said[-1:]:
+            said.append(child.stdout.readline())
+            if not said[-1]:
+                child.kill()
+                raise RuntimeError("no sandbox for %s: %s" % (user, b"".join(said).decode()))
+        self.holders[user] = (child, time.monotonic())
+
+    def holder_died(self, user):
+        child, since = self.holders[user]
+        if child.poll() is None:
+            if time.monotonic() - since > 120:
+                self.release(user)
+            return None
+        self.holders.pop(user)
+        return "the waiting command beside it ended with %s: %s" % (child.returncode, child.stdout.read().decode()[-300:])
+
+    def release(self, user):
+        child, _ = self.holders.pop(user)
+        child.terminate()
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+    def close(self):
+        """What is left of the sandboxes once all have stopped; [] is right."""
+        for user in list(self.holders):
+            self.release(user)
+        left = self.left_in_engine() if self.backend == "docker" else []
+        with open("/proc/self/mounts") as f:
+            left += ["mount " + line.split()[1] for line in f if self.folder in line]
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open("/proc/%s/cmdline" % pid, "rb") as f:
+                    if self.folder.encode() in f.read():
+                        left.append("process " + pid)
+            except OSError:
+                continue
+        if not left:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        return left
+
+    def left_in_engine(self):
+        """Containers of this run; then its volumes, which hold the users' files and go here."""
+        try:
+            with open(os.path.join(self.folder, "state/docker/installation")) as f:
+                own = "label=%s=%s" % (LABEL, f.read().strip())
+        except FileNotFoundError:
+            return []  # it never got to the engine
+        left = ["container " + name for name in self.docker("ps", "-a", "--filter", own, "--format", "{{.Names}}")]
+        for volume in self.docker("volume", "ls", "-q", "--filter", own):
+            left += ["volume " + volume for removed in [self.docker("volume", "rm", volume)] if removed != [volume]]
+        return left
+
+    def docker(self, *words):
+        done = subprocess.run(["docker", "--host", os.environ["CSB_TEST_DOCKER_HOST"], *words], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        return done.stdout.split("\n")[:-1]
+
+
+class BareBwrap:
+    """Namespaces and a read-only /usr, no filter, no agent: what the programs find wanting shows that they look."""
+
+    def __init__(self, host):
+        self.folder = tempfile.mkdtemp(prefix="csb-testcases-bare-")
+        os.mkdir(self.folder + "/workspace")
+        if os.getuid() == 0:
+            os.chmod(self.folder, 0o755)
+            os.chown(self.folder + "/workspace", 65534, 65534)
+
+    def execute(self, user, text, seconds):
+        with open(self.folder + "/program.py", "w") as f:
+            f.write(text)
+        # Never as root: without a filter, its uid would still own the files of /proc/sys in there.
+        who = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.getuid() == 0 else []
+        return run(who + ["bwrap", "--ro-bind", "/usr", "/usr", "--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib",
+                    "--symlink", "usr/lib64", "/lib64", "--symlink", "usr/sbin", "/sbin", "--proc", "/proc", "--dev", "/dev",
+                    "--tmpfs", "/tmp", "--bind", self.folder + "/workspace", "/workspace", "--ro-bind", "/etc/passwd",
+                    "/etc/passwd", "--ro-bind", self.folder + "/program.py", "/tmp/program.py", "--unshare-all", "--clearenv",
+                    "--unshare-user", "--uid", "1000", "--gid", "1000", "--new-session", "--die-with-parent", "--chdir", "/workspace",
+                    "--hostname", "sandbox", "--cap-drop", "ALL", "timeout", str(seconds), "/usr/bin/python3", "/tmp/program.py"],
+                   seconds + 10, dict(os.environ))
+
+    def explain(self):
+        return {"available": shutil.which("bwrap") is not None, "reason": "no bwrap", "enforces": {}}
+
+    def hold(self, user):
+        pass
+
+    def holder_died(self, user):
+        return None
+
+    def close(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return []
