@@ -59,7 +59,7 @@ Error TransportError(const HttpEndpoint& endpoint, const Error& error) {
   if (error.code == CSB_E_TOO_LARGE)
     return {CSB_E_UNAVAILABLE, "what the Docker daemon answers is too large" + detail, "", false};
   if (error.code != CSB_E_UNAVAILABLE) return error;
-  if (Says(text, EACCES) || Says(text, EPERM))
+  if (local && (Says(text, EACCES) || Says(text, EPERM)))
     return {CSB_E_UNAVAILABLE,
             "Permission denied: the Docker socket " + endpoint.unix_socket + " may not be used" + detail,
             kGroupHint, false};

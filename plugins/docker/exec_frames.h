@@ -31,8 +31,6 @@ class MultiplexedReader {
 
   // Keeps at most a header. After an error it is of no use.
   Result<std::optional<Part>> Next(std::string_view& input);
-  // A frame has begun and is not through: the end of the stream would be a cut.
-  bool inside() const { return filled_ > 0 || left_ > 0; }
 
  private:
   std::array<unsigned char, 8> header_{};

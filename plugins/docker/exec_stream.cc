@@ -65,7 +65,8 @@ struct ExecStream::Impl : std::enable_shared_from_this<ExecStream::Impl> {
   MultiplexedReader frames;
   std::string out;     // of stdout, what the pair did not take
   std::string unread;  // of the engine's stream, what came behind it
-  std::string in;      // for stdin, what the engine did not take
+  std::string in;      // for stdin, what the engine did not take yet
+  size_t in_sent = 0;  // but for this much
   bool again = false;  // a turn is posted
   bool ended = false;
 
@@ -141,7 +142,7 @@ struct ExecStream::Impl : std::enable_shared_from_this<ExecStream::Impl> {
     return true;
   }
 
-  // To the process.
+  // To the process. What is offered to the connection twice stays where it is, as TLS wants it.
   bool Up() {
     const auto [data, size] = reactor.scratch();
     for (int i = 0; i < kTurn; ++i) {
@@ -155,18 +156,14 @@ struct ExecStream::Impl : std::enable_shared_from_this<ExecStream::Impl> {
         }
         in.assign(data, static_cast<size_t>(n));
       }
-      size_t sent = 0;
-      while (sent < in.size()) {
-        auto n = engine->Send(std::string_view(in).substr(sent));
-        if (!n) {
-          End();
-          return false;
-        }
-        if (*n == 0) break;
-        sent += *n;
+      while (in_sent < in.size()) {
+        auto n = engine->Send(std::string_view(in).substr(in_sent));
+        if (!n) End();
+        if (!n || *n == 0) return false;
+        in_sent += *n;
       }
-      in.erase(0, sent);
-      if (!in.empty()) return false;
+      in.clear();
+      in_sent = 0;
     }
     return true;
   }

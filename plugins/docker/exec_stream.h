@@ -28,8 +28,8 @@ namespace csb::docker {
 
 class ExecStream {
  public:
-  // Blocks (not on the reactor's thread) until the stream is open. argv runs as root of the container.
-  // Errors: as HttpClient's; the engine's own answers as EngineError (engine_error.h).
+  // Blocks (not on the reactor's thread) until the stream is open, at most `limit`. argv runs as root of the
+  // container. Errors: engine_error.h. The reactor must outlive it; the client is needed for Open alone.
   static Result<std::unique_ptr<ExecStream>> Open(Reactor& reactor, HttpClient& client,
                                                   const std::string& api, const std::string& container,
                                                   const std::vector<std::string>& argv,
