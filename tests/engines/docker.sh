@@ -115,7 +115,16 @@ start() {
   prepare_tls
   dockerd_pid >/dev/null || rm -f "$run/dockerd.pid"
   containerd_pid >/dev/null || rm -f "$run/exec/containerd/containerd.pid"
-  echo '{}' >"$dir/daemon.json" # the machine's own configuration is for the machine's own engine
+  # The machine's own configuration is for the machine's own engine. Of other runtimes, those that are installed;
+  # gVisor on ptrace, which needs no KVM, and with its loopback only: older ones misjudge newer kernels' namespaces.
+  # With `-sockets`, its sandboxes may connect to unix sockets of the host, which they otherwise may not.
+  runtimes=$(
+    ! have crun || echo '"crun": {"path": "crun"}'
+    gvisor='"--platform=ptrace", "--network=none"'
+    ! have runsc || echo "\"runsc\": {\"path\": \"runsc\", \"runtimeArgs\": [$gvisor]}"
+    ! have runsc || echo "\"runsc-sockets\": {\"path\": \"runsc\", \"runtimeArgs\": [$gvisor, \"--host-uds=open\"]}"
+  )
+  printf '{"runtimes": {%s}}\n' "$(printf %s "$runtimes" | tr '\n' ,)" >"$dir/daemon.json"
   set -- dockerd "--config-file=$dir/daemon.json" "--data-root=$dir/data" "--exec-root=$run/exec" \
     "--pidfile=$run/dockerd.pid" "--group=$group" "--host=unix://$socket" ${live:+--live-restore}
   # With systemd's driver, which dockerd chooses by itself where it fits, a parent would have to be a slice.
