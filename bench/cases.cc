@@ -1,57 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/cases.h"
 
-#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <cstdio>
 #include <fstream>
 #include <set>
 #include <thread>
 
+#include "bench/calls.h"
 #include "bench/http_client.h"
 #include "bench/measure.h"
 
 namespace csb::bench {
 namespace {
-
-// A delimiter, since the code has )" in it.
-constexpr char kPrint[] = R"json({"code":"print(1)"})json";
-
-std::string Format(const char* format, double a, double b = 0) {
-  char text[96];
-  snprintf(text, sizeof text, format, a, b);
-  return text;
-}
-
-std::string Times(const Samples& s) { return Format("%.2f / %.2f ms", s.Median(), s.P99()); }
-
-bool Succeeded(const HttpReply& reply) {
-  const bool good = reply.status == 200 && reply.body.find("\"success\":true") != std::string::npos;
-  if (!good) fprintf(stderr, "bench: HTTP %d %.300s\n", reply.status, reply.body.c_str());
-  return good;
-}
-
-bool Shell(HttpClient& client, const std::string& user) {
-  return Succeeded(client.Post("/sandbox/" + user + "/shell", R"({"command":"true"})"));
-}
-
-void Destroy(HttpClient& client, const std::string& user) {
-  client.Delete("/sandbox/" + user + "?purge=true");
-}
-
-Row Compare(std::string what, const Samples& ours, const Samples& limit, std::string against,
-            std::string goal, bool failed) {
-  return {std::move(what),
-          Times(ours),
-          std::move(against) + " " + Times(limit),
-          Format("%.2f x", ours.Median() / limit.Median()),
-          std::move(goal),
-          failed};
-}
 
 std::vector<Row> ShellWarm(Context& context) {
   HttpClient client(context.service.port());
@@ -73,7 +37,7 @@ std::vector<Row> ExecuteWarm(Context& context) {
   bool failed = !Shell(client, "python");
   for (int i = 0; i < 100 / context.scale && !failed; ++i) {
     const double start = NowMs();
-    failed = !Succeeded(client.Post("/sandbox/python/execute", kPrint));
+    failed = !Execute(client, "python");
     ours.Add(NowMs() - start);
     limit.Add(SpawnMs({"/usr/bin/python3", "-c", "print(1)"}));
   }
@@ -232,18 +196,6 @@ std::vector<Row> Idle(Context& context) {
   return {{Format("%.0f idle sandboxes, each", count), Format("%.2f MiB PSS (agent and bwrap)", pss / count),
            "", "", "<= 2 MB", failed},
           {"host with them", Format("%.1f MiB RSS", host), "", "", "<= 60 MB", failed}};
-}
-
-// Records and the pool are still worked on for a while after the last create; nothing tells when that is
-// over.
-void WaitUntilIdle(pid_t host) {
-  const double end = NowMs() + 20'000;
-  for (double before = CpuSeconds(host); NowMs() < end;) {
-    poll(nullptr, 0, 500);
-    const double now = CpuSeconds(host);
-    if (now - before < 0.01) return;
-    before = now;
-  }
 }
 
 std::vector<Row> ManyLive(Context& context) {

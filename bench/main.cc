@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// main.cc: clara-sandbox-bench --binary PATH [--only NAME,NAME] [--quick] [--json FILE]
+// main.cc: clara-sandbox-bench --binary PATH [--docker SOCKET --image NAME] [--only NAME,NAME] [--quick]
+// [--json FILE]
 #include <cstdio>
 #include <cstring>
 #include <string>
 
 #include "bench/cases.h"
+#include "bench/docker_cases.h"
 #include "clara_sandbox/cpp/json.h"
 
 namespace {
@@ -13,75 +15,126 @@ namespace {
 using namespace csb;
 using namespace csb::bench;
 
-void Print(const Row& row) {
-  printf("| %-36s | %-34s | %-46s | %-7s | %-19s |\n", row.what.c_str(),
-         row.failed ? "FAILED" : row.figure.c_str(), row.against.c_str(), row.ratio.c_str(),
-         row.goal.c_str());
-  fflush(stdout);
+struct Arguments {
+  std::string binary, only, json_file, docker, image;
+  int scale = 1;
+};
+
+bool Parse(int argc, char** argv, Arguments* out) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    std::string* value = nullptr;
+    if (arg == "--quick") {
+      out->scale = 5;
+      continue;
+    }
+    if (arg == "--binary") value = &out->binary;
+    if (arg == "--only") value = &out->only;
+    if (arg == "--json") value = &out->json_file;
+    if (arg == "--docker") value = &out->docker;
+    if (arg == "--image") value = &out->image;
+    if (value == nullptr || ++i == argc) return false;
+    *value = argv[i];
+  }
+  return !out->binary.empty() && out->docker.empty() == out->image.empty();
 }
 
-bool Wanted(const std::string& only, const char* name) {
-  return only.empty() || ("," + only + ",").find("," + std::string(name) + ",") != std::string::npos;
+void Usage() {
+  fprintf(stderr,
+          "usage: script/bench [--docker] [--only NAME,NAME] [--quick] [--json FILE]\n"
+          "names:");
+  for (const Case& c : Cases()) fprintf(stderr, " %s", c.name);
+  fprintf(stderr, "\nwith --docker also, or all of them as `docker`:");
+  for (const DockerCase& c : DockerCases()) fprintf(stderr, " %s", c.name);
+  fprintf(stderr, "\n");
+}
+
+// The table on stdout, and the same as JSON.
+class Table {
+ public:
+  Table() : writer_(buffer_) {
+    Print({"what", "median / p99", "against (same run)", "ratio", "goal"});
+    Print({"---", "---", "---", "---", "---"});
+    writer_.StartArray();
+  }
+  void Add(const Row& row) {
+    Print(row);
+    failed_ |= row.failed;
+    empty_ = false;
+    writer_.StartObject();
+    json::Member(writer_, "what", row.what);
+    json::Member(writer_, "figure", row.figure);
+    json::Member(writer_, "against", row.against);
+    json::Member(writer_, "ratio", row.ratio);
+    json::Member(writer_, "goal", row.goal);
+    json::Member(writer_, "failed", row.failed);
+    writer_.EndObject();
+  }
+  bool empty() const { return empty_; }
+  bool failed() const { return failed_; }
+  bool Write(const std::string& path) {
+    writer_.EndArray();
+    if (path.empty()) return true;
+    FILE* out = fopen(path.c_str(), "we");
+    if (out != nullptr && fputs(buffer_.GetString(), out) >= 0 && fclose(out) == 0) return true;
+    fprintf(stderr, "cannot write %s: %s\n", path.c_str(), strerror(errno));
+    return false;
+  }
+
+ private:
+  static void Print(const Row& row) {
+    printf("| %-38s | %-34s | %-46s | %-7s | %-19s |\n", row.what.c_str(),
+           row.failed ? "FAILED" : row.figure.c_str(), row.against.c_str(), row.ratio.c_str(),
+           row.goal.c_str());
+    fflush(stdout);
+  }
+
+  json::Buffer buffer_;
+  json::Writer writer_;
+  bool failed_ = false, empty_ = true;
+};
+
+bool Named(const std::string& only, const std::string& name) {
+  return ("," + only + ",").find("," + name + ",") != std::string::npos;
+}
+
+// Runs those of the cases that were asked for; a host is started when there are any. `group` names them all.
+template <typename C, typename F>
+void Run(const std::vector<C>& all, const std::string& only, const char* group, Table& table, F&& with_host) {
+  std::vector<C> wanted;
+  for (const C& c : all)
+    if (only.empty() || Named(only, group) || Named(only, c.name)) wanted.push_back(c);
+  if (wanted.empty()) return;
+  with_host([&](auto& context) {
+    for (const C& c : wanted)
+      for (const Row& row : c.run(context)) table.Add(row);
+  });
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::string binary, only, json_file;
-  int scale = 1;
-  for (int i = 1; i < argc; ++i) {
-    const std::string arg = argv[i];
-    const bool has_value = i + 1 < argc;
-    if (arg == "--quick")
-      scale = 5;
-    else if (arg == "--binary" && has_value)
-      binary = argv[++i];
-    else if (arg == "--only" && has_value)
-      only = argv[++i];
-    else if (arg == "--json" && has_value)
-      json_file = argv[++i];
-    else {
-      fprintf(stderr,
-              "usage: clara-sandbox-bench --binary PATH [--only NAME,NAME] [--quick] [--json FILE]\nnames:");
-      for (const Case& c : Cases()) fprintf(stderr, " %s", c.name);
-      fprintf(stderr, "\n");
-      return 2;
-    }
-  }
-  if (binary.empty()) {
-    fprintf(stderr, "--binary is missing: use script/bench\n");
+  Arguments args;
+  if (!Parse(argc, argv, &args)) {
+    Usage();
     return 2;
   }
-  Print({"what", "median / p99", "against (same run)", "ratio", "goal"});
-  Print({"---", "---", "---", "---", "---"});
-  Service service(binary);
-  Context context{service, scale};
-  json::Buffer buffer;
-  json::Writer writer(buffer);
-  writer.StartArray();
-  bool failed = false;
-  for (const Case& c : Cases()) {
-    if (!Wanted(only, c.name)) continue;
-    for (const Row& row : c.run(context)) {
-      Print(row);
-      failed |= row.failed;
-      writer.StartObject();
-      json::Member(writer, "what", row.what);
-      json::Member(writer, "figure", row.figure);
-      json::Member(writer, "against", row.against);
-      json::Member(writer, "ratio", row.ratio);
-      json::Member(writer, "goal", row.goal);
-      json::Member(writer, "failed", row.failed);
-      writer.EndObject();
-    }
+  Table table;
+  Run(Cases(), args.only, "bubblewrap", table, [&](auto&& run) {
+    Service service(args.binary, "bubblewrap");
+    Context context{service, args.scale};
+    run(context);
+  });
+  if (!args.docker.empty())
+    Run(DockerCases(), args.only, "docker", table, [&](auto&& run) {
+      Service service(args.binary, "docker", DockerOptions(args.docker, args.image));
+      DockerContext context{service, args.binary, args.docker, args.image, args.scale};
+      run(context);
+    });
+  if (table.empty()) {
+    Usage();
+    return 2;
   }
-  writer.EndArray();
-  if (!json_file.empty()) {
-    FILE* out = fopen(json_file.c_str(), "we");
-    if (out == nullptr || fputs(buffer.GetString(), out) < 0 || fclose(out) != 0) {
-      fprintf(stderr, "cannot write %s: %s\n", json_file.c_str(), strerror(errno));
-      return 1;
-    }
-  }
-  return failed ? 1 : 0;
+  if (!table.Write(args.json_file)) return 1;
+  return table.failed() ? 1 : 0;
 }

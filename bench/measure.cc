@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -80,6 +81,16 @@ double CpuSeconds(pid_t pid) {
   double user = 0, system = 0;
   fields >> user >> system;
   return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+void WaitUntilIdle(pid_t pid) {
+  const double end = NowMs() + 20'000;
+  for (double before = CpuSeconds(pid); NowMs() < end;) {
+    poll(nullptr, 0, 500);
+    const double now = CpuSeconds(pid);
+    if (now - before < 0.01) return;
+    before = now;
+  }
 }
 
 double PssMiB(pid_t pid) {

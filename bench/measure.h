@@ -32,6 +32,9 @@ int Spawn(const std::vector<std::string>& argv);
 double SpawnMs(const std::vector<std::string>& argv);
 
 double CpuSeconds(pid_t pid);  // user + system time of all threads
+// Waits until a process has rested for half a second, 20 s at most: what it does after an answer is told by
+// nothing else.
+void WaitUntilIdle(pid_t pid);
 double PssMiB(pid_t pid);      // /proc/PID/smaps_rollup
 double PeakRssMiB(pid_t pid);  // VmHWM
 double RssMiB(pid_t pid);      // VmRSS

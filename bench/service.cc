@@ -16,7 +16,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <vector>
 
 #include "bench/http_client.h"
 #include "bench/measure.h"
@@ -43,7 +42,8 @@ bool IsTmpfs(const char* folder) {
 
 }  // namespace
 
-Service::Service(const std::string& binary) {
+Service::Service(const std::string& binary, const std::string& backend,
+                 const std::vector<std::string>& options) {
   char name[] = "/tmp/clara-sandbox-bench-XXXXXX";
   if (mkdtemp(name) == nullptr) {
     perror("mkdtemp");
@@ -59,19 +59,21 @@ Service::Service(const std::string& binary) {
     break;
   }
   port_ = FreePort();
-  const std::vector<std::string> argv = {binary,
-                                         "serve",
-                                         "--http.host=127.0.0.1",
-                                         "--http.port=" + std::to_string(port_),
-                                         "--http.rate_limit=0",
-                                         "--http.max_connections=2000",
-                                         "--http.max_connections_per_address=2000",
-                                         "--sandbox.max_sandboxes=5000",
-                                         "--sandbox.mode=bubblewrap",
-                                         "--sandbox.data_dir=" + folder_ + "/data",
-                                         "--sandbox.state_dir=" + folder_ + "/state",
-                                         "--sandbox.runtime_dir=" + runtime_,
-                                         "--log.level=warn"};
+  std::vector<std::string> argv = {binary,
+                                   "serve",
+                                   "--http.host=127.0.0.1",
+                                   "--http.port=" + std::to_string(port_),
+                                   "--http.rate_limit=0",
+                                   "--http.max_connections=2000",
+                                   "--http.max_connections_per_address=2000",
+                                   "--sandbox.max_sandboxes=5000",
+                                   "--sandbox.mode=" + backend,
+                                   "--sandbox.state_dir=" + folder_ + "/state",
+                                   "--sandbox.runtime_dir=" + runtime_,
+                                   "--log.level=warn"};
+  // Docker keeps workspaces in volumes, unless a folder is named.
+  if (backend == "bubblewrap") argv.push_back("--sandbox.data_dir=" + folder_ + "/data");
+  argv.insert(argv.end(), options.begin(), options.end());
   pid_ = fork();
   if (pid_ == 0) {
     std::vector<char*> args;

@@ -7,14 +7,16 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace csb::bench {
 
 class Service {
  public:
-  // Starts `binary serve` on a free loopback port and waits until /health answers. Ends the
-  // process with a message if it does not.
-  explicit Service(const std::string& binary);
+  // Starts `binary serve` on a free loopback port, with `options` beside its own, and waits until /health
+  // answers. Ends the process with a message if it does not.
+  Service(const std::string& binary, const std::string& backend,
+          const std::vector<std::string>& options = {});
   // Destroys the users' sandboxes it was told of, ends the host, removes the folders.
   ~Service();
   Service(const Service&) = delete;
