@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/docker/endpoint.h"
 
+#include <arpa/inet.h>
 #include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
 
 namespace csb::docker {
 namespace {
@@ -10,18 +14,31 @@ Error Wrong(std::string message, std::string hint) {
   return {CSB_E_INVALID, "docker.host: " + std::move(message), std::move(hint), false};
 }
 
-bool IsAuthority(const std::string& text) {
-  if (text.empty() || text.size() > 255) return false;
-  for (const char c : text)
-    if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '.' &&
-        c != '-' && c != ':' && c != '[' && c != ']')
-      return false;
-  return true;
+bool IsLetterOrDigit(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
 }
 
-bool HasPort(const std::string& authority) {
-  const size_t colon = authority.rfind(':');
-  return colon != std::string::npos && authority.find(']', colon) == std::string::npos;
+// HOST, HOST:PORT, [IPv6] or [IPv6]:PORT; `port` gets "" when there is none.
+bool SplitAuthority(const std::string& text, std::string* host, std::string* port) {
+  const bool bracketed = text.starts_with('[');
+  const size_t colon = bracketed ? text.find(':', text.find(']')) : text.find(':');
+  *host = text.substr(0, colon);
+  *port = colon == std::string::npos ? "" : text.substr(colon + 1);
+  if (bracketed) {
+    in6_addr address;
+    if (!host->ends_with(']') ||
+        inet_pton(AF_INET6, host->substr(1, host->size() - 2).c_str(), &address) != 1)
+      return false;
+  } else if (host->empty() || host->size() > 253 || !IsLetterOrDigit(host->front()) ||
+             !std::all_of(host->begin(), host->end(),
+                          [](char c) { return IsLetterOrDigit(c) || c == '.' || c == '-' || c == '_'; })) {
+    return false;
+  }
+  if (colon == std::string::npos) return true;
+  uint16_t number = 0;
+  const char* end = port->data() + port->size();
+  const auto parsed = std::from_chars(port->data(), end, number);
+  return parsed.ec == std::errc() && parsed.ptr == end && number != 0;
 }
 
 }  // namespace
@@ -45,10 +62,12 @@ Result<HttpEndpoint> ParseEndpoint(const std::string& host, bool tls, const std:
   if (scheme != "tcp" && scheme != "http" && scheme != "https")
     return Wrong("\"" + host + "\" has no known scheme", "unix:///path or tcp://host:port");
   while (!rest.empty() && rest.back() == '/') rest.pop_back();
-  if (!IsAuthority(rest)) return Wrong("\"" + host + "\" names no host", "tcp://host:port");
+  std::string name, port;
+  if (!SplitAuthority(rest, &name, &port))
+    return Wrong("\"" + host + "\" names no host and port", "tcp://host:port, tcp://[IPv6 address]:port");
   tls = tls || scheme == "https";
-  if (!HasPort(rest)) rest += tls ? ":2376" : ":2375";
-  out.url = (tls ? "https://" : "http://") + rest;
+  if (port.empty()) port = tls ? "2376" : "2375";
+  out.url = (tls ? "https://" : "http://") + name + ":" + port;
   if (!tls) return out;
   out.ca = certificates + "/ca.pem";
   out.certificate = certificates + "/cert.pem";
