@@ -70,7 +70,7 @@ Result<json::Document> Engine::AskJson(const std::string& path, const std::strin
 Result<EngineInfo> Engine::Info(Limit limit, bool fresh) {
   if (!fresh) {
     const std::lock_guard lock(mutex_);
-    if (!info_.api.empty()) return info_;
+    if (known_) return info_;
   }
   HttpRequest request;
   request.target = "/version";  // every version answers without a prefix
@@ -79,10 +79,12 @@ Result<EngineInfo> Engine::Info(Limit limit, bool fresh) {
   if (!answer) return TransportError(client_->endpoint(), answer.error());
   if (answer->status != 200) return EngineError("ask for the engine's version", *answer);
   auto doc = json::ParseObject(answer->body);
-  if (!doc) return Error{CSB_E_UNAVAILABLE, "what answers is no Docker Engine", "check docker.host", false};
+  const int most = doc ? Minor(json::GetString(*doc, "ApiVersion").value_or("")) : -1;
+  if (most < 0)
+    return Error{CSB_E_UNAVAILABLE, "what answers is no Docker Engine", "check docker.host (DOCKER_HOST)",
+                 false};
   EngineInfo info;
   ReadVersion(*doc, &info);
-  const int most = Minor(json::GetString(*doc, "ApiVersion").value_or(""));
   const int least = Minor(json::GetString(*doc, "MinAPIVersion").value_or("1.0"));
   if (most < kLeastMinor)
     return Error{CSB_E_UNSUPPORTED,
@@ -99,6 +101,7 @@ Result<EngineInfo> Engine::Info(Limit limit, bool fresh) {
   ReadInfo(*more, &info);
   const std::lock_guard lock(mutex_);
   info_ = info;
+  known_ = true;
   return info;
 }
 
@@ -127,7 +130,10 @@ Status Engine::Pull(const std::string& name, const std::function<void(const std:
   request.timeout = between;
   request.on_data = [&](std::string_view piece) { return reader.Take(piece) && !cancelled(); };
   auto answer = client_->Call(std::move(request));
-  if (!answer && answer.error().code == CSB_E_CANCELLED && !reader.overlong())
+  if (!answer && reader.overlong())
+    return Error{CSB_E_UNAVAILABLE, "cannot pull " + name + ": the engine sent a line without an end", "",
+                 false};
+  if (!answer && answer.error().code == CSB_E_CANCELLED)
     return Error{CSB_E_CANCELLED, "the pull of " + name + " was cancelled", "", true};
   if (!answer) return TransportError(client_->endpoint(), answer.error());
   if (answer->status != 200) return EngineError("pull " + name, *answer);

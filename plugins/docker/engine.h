@@ -131,7 +131,8 @@ class Engine {
 
   const std::unique_ptr<HttpClient> client_;
   std::mutex mutex_;
-  EngineInfo info_;  // api empty: not asked yet
+  EngineInfo info_;     // api empty: not asked yet
+  bool known_ = false;  // all of info_
 };
 
 // {"label":["a=b"]}, escaped for a query.

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 
+#include "plugins/common/printable.h"
+
 namespace csb::docker {
 namespace {
 
 constexpr size_t kMostText = 4096;
+constexpr size_t kMostSaid = 512;
 
 std::string Text(const json::Value& object, const char* member) {
   return std::string(json::GetString(object, member).value_or("").substr(0, kMostText));
@@ -224,9 +227,12 @@ bool JsonLines::Take(std::string_view piece) {
 
 PullReader::PullReader(std::function<void(const std::string&)> progress)
     : progress_(std::move(progress)), lines_([this](const json::Value& line) {
-        if (std::string error = Text(line, "error"); !error.empty()) error_ = std::move(error);
-        std::string said = Text(line, "status");
-        if (const std::string layer = Text(line, "id"); !layer.empty()) said = layer + ": " + said;
+        // Words of a registry that nobody vouches for.
+        if (const std::string error = Text(line, "error"); !error.empty())
+          error_ = Printable(error, kMostSaid);
+        std::string said = Printable(Text(line, "status"), kMostSaid);
+        if (const std::string layer = Text(line, "id"); !layer.empty())
+          said = Printable(layer, kMostSaid) + ": " + said;
         // Each layer tells its bytes many times a second: a change of state is what people read.
         if (said.empty() || said == last_) return;
         last_ = said;
