@@ -68,12 +68,11 @@ struct Watcher::Impl : std::enable_shared_from_this<Impl> {
 
   // On the reactor's thread.
   void On(const json::Value& event) {
-    {
-      const std::lock_guard lock(mutex);
-      if (stopped) return;
-      pause = kFirstPause;
-      warned = false;
-    }
+    // Held to the end: the destructor waits, and the registry may go after it.
+    const std::lock_guard lock(mutex);
+    if (stopped) return;
+    pause = kFirstPause;
+    warned = false;
     const std::string action(json::GetString(event, "Action").value_or(""));
     const json::Value* actor = json::Find(event, "Actor");
     const std::string id(actor != nullptr ? json::GetString(*actor, "ID").value_or("") : "");
