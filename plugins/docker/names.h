@@ -2,14 +2,16 @@
 //
 // names.h: what things are called in the engine and on the host. `name` is EngineName(user id).
 //
-//   container, volume   clara-<installation>-<name>          or, from the pool,
-//   clara-<installation>-pool-<host>-<n> <state>/users/<name>.json   the record (record.h)
+//   container, volume   clara-<installation>-<name>, or from the pool clara-<installation>-pool-<host>-<n>
+//   <state>/users/<name>.json   the record (record.h)
 //   <runtime>/<slot>/ctl        where hosts put their sockets; the slot is the name that the container was
 //                               made with, since a mount can't be changed when a pooled one is renamed
 //   <runtime>/locks/<name>      one host process at a time works on a user's sandbox
 //   <runtime>/hosts/<host>      locked as long as that host process lives
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -21,6 +23,19 @@ inline constexpr char kLabelUser[] = "clara-sandbox.user";  // the exact id; not
 inline constexpr char kLabelSlot[] = "clara-sandbox.slot";
 inline constexpr char kLabelHost[] = "clara-sandbox.host";        // of a pooled one
 inline constexpr char kLabelChannel[] = "clara-sandbox.channel";  // socket exec
+
+// Of KIND-MAKER-NUMBER, as what belongs to no user is called, the maker; "" of any other name. A user may be
+// called "pool" too, but EngineName ends in 32 hex digits behind a dash, where this ends in at most 20.
+inline std::string_view MakerOf(std::string_view slot, std::string_view kind) {
+  if (!slot.starts_with(kind) || slot.size() <= kind.size() || slot[kind.size()] != '-') return {};
+  slot.remove_prefix(kind.size() + 1);
+  const size_t dash = slot.find('-');
+  if (dash == std::string_view::npos) return {};
+  const std::string_view number = slot.substr(dash + 1);
+  const bool fits = !number.empty() && number.size() <= 20 &&
+                    std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return fits ? slot.substr(0, dash) : std::string_view();
+}
 
 class Names {
  public:
@@ -37,7 +52,9 @@ class Names {
   std::string Pooled(const std::string& host, uint64_t n) const {
     return prefix() + "pool-" + host + "-" + std::to_string(n);
   }
-  bool IsPooled(std::string_view container) const { return container.starts_with(prefix() + "pool-"); }
+  bool IsPooled(std::string_view container) const {
+    return container.starts_with(prefix()) && !MakerOf(container.substr(prefix().size()), "pool").empty();
+  }
   // The user's part of a container's name; empty when it is not one of ours.
   std::string_view NameOf(std::string_view container) const {
     return container.starts_with(prefix()) && !IsPooled(container) ? container.substr(prefix().size())

@@ -63,7 +63,7 @@ std::unique_ptr<Pooled> Pool::Take(const Limits& limits, const std::string& imag
   }
 }
 
-void Pool::Discard(const Pooled& pooled) {
+bool Pool::Discard(const Pooled& pooled) {
   pooled.sandbox->Detach();
   Status done = launcher_.Remove(pooled.sandbox->live().container, pooled.slot);
   if (done && !pooled.volume.empty()) done = engine_.RemoveVolume(pooled.volume, kChangeLimit);
@@ -72,8 +72,8 @@ void Pool::Discard(const Pooled& pooled) {
     std::filesystem::remove_all(pooled.folder, error);
     if (error) done = Error{CSB_E_IO, "cannot remove " + pooled.folder + ": " + error.message(), "", false};
   }
-  // The next start of a host finds it by its labels.
   if (!done) host_.LogWarn("a pooled container stays for now: " + done.error().message);
+  return static_cast<bool>(done);
 }
 
 // Places are counted in the engine, since other host processes have sandboxes too.

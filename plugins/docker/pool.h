@@ -38,8 +38,8 @@ class Pool {
 
   // Nothing when none fits: other limits, another image, none ready.
   std::unique_ptr<Pooled> Take(const Limits& limits, const std::string& image);
-  // Kills it and removes its workspace.
-  void Discard(const Pooled& pooled);
+  // Kills it and removes its workspace. False: some of it may be there still; a sweep finds it by its labels.
+  bool Discard(const Pooled& pooled);
   // Makes what is missing, while no create of a user is under way and the machine's count allows; blocks.
   void Refill();
   // The image's name means something else now, or one of them ended: what does not fit any more is removed.

@@ -209,6 +209,15 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachLocked(const std::string& user,
   }
   auto sandbox = launcher_.Attach(*info, user, LostHandler());
   if (sandbox) {
+    // A record that was lost would have this one's files taken for nobody's.
+    if (const std::string path = names_.Record(name); !Exists(path)) {
+      Status s = MakeFolders(names_.records(), 0700);
+      if (s)
+        s = WriteRecord(
+            path, {user, info->workspace_volume, info->workspace_volume.empty() ? info->workspace_source : "",
+                   info->id, info->created, options_.image, (*sandbox)->live().limits});
+      if (!s) host_.LogWarn(s.error().message);
+    }
     Keep(*sandbox);
     return sandbox;
   }
@@ -335,8 +344,8 @@ Result<std::shared_ptr<Sandbox>> Registry::ClaimLocked(const std::string& user, 
       });
       return pooled->sandbox;
     }
-    unlink(path.c_str());
-    pool_.Discard(*pooled);
+    // While it may be there, perhaps with its new name, the record says whose it is.
+    if (pool_.Discard(*pooled)) unlink(path.c_str());
     if (done.error().code != CSB_E_NOT_FOUND) return done.error();
   }
 }
@@ -477,13 +486,20 @@ Result<Record> Registry::RecordOf(const std::string& user) const {
   return record;
 }
 
-std::vector<Record> Registry::Records() const {
+std::vector<Record> Registry::Records(bool* complete) const {
   std::vector<Record> out;
+  bool all = true;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(names_.records(), error)) {
-    auto record = ReadRecord(entry.path());
-    if (record && names_.Record(EngineName(record->user)) == entry.path()) out.push_back(*std::move(record));
+  std::filesystem::directory_iterator entry(names_.records(), error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
+    if (entry->path().extension() != ".json") continue;  // one that is being written
+    auto record = ReadRecord(entry->path());
+    if (record && names_.Record(EngineName(record->user)) == entry->path())
+      out.push_back(*std::move(record));
+    else
+      all = all && !record && record.error().code == CSB_E_NOT_FOUND;
   }
+  if (complete != nullptr) *complete = all && (!error || error == std::errc::no_such_file_or_directory);
   return out;
 }
 

@@ -54,7 +54,8 @@ class Registry {
   Result<Destroyed> Destroy(const std::string& user, bool purge);
 
   Result<Record> RecordOf(const std::string& user) const;  // CSB_E_NOT_FOUND
-  std::vector<Record> Records() const;
+  // complete: set to whether each that there is could be read.
+  std::vector<Record> Records(bool* complete = nullptr) const;
   std::vector<std::shared_ptr<Sandbox>> Attached() const;
 
   // Removes a dead container after a while in which whoever restarts it by hand is not disturbed.

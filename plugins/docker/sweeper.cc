@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <set>
+#include <vector>
 
 #include "clara_sandbox/cpp/identity.h"
 #include "plugins/common/rfc3339.h"
@@ -38,6 +39,7 @@ class Sweeper {
       volumes_.insert(volume.name);
       Adopt(volume);
     }
+    Unfinished();
     Records();
     for (const ListedVolume& volume : *volumes) Orphan(volume);
     Folders();
@@ -104,9 +106,25 @@ class Sweeper {
     Complain(WriteRecord(path, {user, volume.name, "", "", Rfc3339Now(), "", registry_.options().limits}));
   }
 
+  // What a host that was killed while it wrote a record left beside it.
+  void Unfinished() {
+    std::set<std::string> names;
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(names_.records(), error)) {
+      const std::string file = entry.path().filename();
+      if (const size_t end = file.find(".json."); end != std::string::npos) names.insert(file.substr(0, end));
+    }
+    for (const std::string& name : names)
+      if (auto lock = registry_.Lock(name)) RemoveUnfinished(names_.Record(name));
+  }
+
   // Of a create that was killed before there was anything to keep.
   void Records() {
-    for (const Record& record : registry_.Records()) {
+    const std::vector<Record> records = registry_.Records(&records_known_);
+    if (!records_known_)
+      host_.LogWarn("not all records in " + names_.records() +
+                    " can be read: workspaces that seem to be nobody's are kept");
+    for (const Record& record : records) {
       const std::string name = EngineName(record.user);
       const bool files = record.volume.empty() ? Exists(record.folder) : volumes_.contains(record.volume);
       if (files) {
@@ -135,6 +153,8 @@ class Sweeper {
     if (mounted_.contains(volume.name) || kept_.contains(volume.name)) return;
     if (kind == "pool" && HostAlive(names_, LabelOf(volume.labels, kLabelHost))) return;
     if (kind != "pool" && kind != "agent") return;
+    // That of a claimed one is known by its record alone.
+    if (kind == "pool" && !records_known_) return;
     // In use by what came meanwhile: the engine refuses.
     if (Status s = engine_.RemoveVolume(volume.name, kChangeLimit); !s) host_.LogDebug(s.error().message);
   }
@@ -145,12 +165,12 @@ class Sweeper {
     for (const auto& entry : std::filesystem::directory_iterator(names_.runtime(), error)) {
       const std::string slot = entry.path().filename();
       if (slot == "locks" || slot == "hosts" || slots_.contains(slot)) continue;
-      if (slot.starts_with("pool-")) {
-        if (!HostAlive(names_, slot.substr(5, 8))) registry_.launcher().RemoveSlot(slot);
+      if (const std::string host(MakerOf(slot, "pool")); !host.empty()) {
+        if (!HostAlive(names_, host)) registry_.launcher().RemoveSlot(slot);
         continue;
       }
-      if (slot.starts_with("probe-")) {
-        if (!Exists("/proc/" + slot.substr(6, slot.find('-', 6) - 6))) registry_.launcher().RemoveSlot(slot);
+      if (const std::string pid(MakerOf(slot, "probe")); !pid.empty()) {
+        if (!Exists("/proc/" + pid)) registry_.launcher().RemoveSlot(slot);
         continue;
       }
       auto lock = registry_.Lock(slot);
@@ -158,11 +178,10 @@ class Sweeper {
       auto info = engine_.Inspect(names_.Container(slot), kAskLimit);
       if (!info && info.error().code == CSB_E_NOT_FOUND) registry_.launcher().RemoveSlot(slot);
     }
-    if (!names_.folders()) return;
+    if (!names_.folders() || !records_known_) return;
     for (const auto& entry : std::filesystem::directory_iterator(names_.data(), error)) {
-      const std::string slot = entry.path().filename();
-      if (!slot.starts_with("pool-") || kept_.contains(entry.path()) || HostAlive(names_, slot.substr(5, 8)))
-        continue;
+      const std::string slot = entry.path().filename(), host(MakerOf(slot, "pool"));
+      if (host.empty() || kept_.contains(entry.path()) || HostAlive(names_, host)) continue;
       std::error_code ignored;
       std::filesystem::remove_all(entry.path(), ignored);
     }
@@ -173,6 +192,7 @@ class Sweeper {
   const Names& names_;
   Engine& engine_;
   std::set<std::string> mounted_, slots_, volumes_, kept_;
+  bool records_known_ = false;
 };
 
 }  // namespace
