@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/docker/readback.h"
+
+#include <gmock/gmock.h>
+
+#include "plugins/docker/testing.h"
+
+namespace csb::docker {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kReport[] =
+    R"({"memory_limit":536870912,"memory_swap_limit":536870912,"memory_by":"cgroup v1 memory","cpu_cores":0.5,
+    "cpu_by":"cgroup v1 cpu","pids_limit":264,"pids_by":"cgroup v1 pids","workspace_bytes":1073741824,
+    "interfaces":["lo","eth0"],"unreachable_routes":["10.0.0.0/8","fc00::/7"],"seccomp":2,"no_new_privs":1,
+    "uid_map":"0 0 4294967295","cap_effective":"0000000000000000"})";
+
+ReadBackContext Context() {
+  return {.limits = {.memory = 512 << 20, .cpu = 0.5, .pids = 256, .disk = 1 << 30, .network = "bridge"},
+          .blocked = true,
+          .storage = "overlay2"};
+}
+
+TEST(ReadBack, WhatHoldsIsSaidToHold) {
+  auto e = EnforcedOf(kReport, Context());
+  ASSERT_TRUE(e) << e.error().message;
+  for (const char* key :
+       {"memory", "cpu", "pids", "disk", "network", "seccomp", "no_new_privs", "capabilities"})
+    EXPECT_TRUE((*e)[key].enforced) << key;
+  EXPECT_EQ((*e)["memory"].value, "512 MiB");
+  EXPECT_EQ((*e)["memory"].by, "cgroup v1 memory");
+  EXPECT_EQ((*e)["pids"].value, "264");
+  EXPECT_EQ((*e)["network"].value, "bridge");
+  EXPECT_THAT((*e)["network"].by, HasSubstr("2 private ranges"));
+  EXPECT_FALSE((*e)["userns"].enforced) << "the whole range mapped to itself is no user namespace";
+}
+
+// What is missing must never look as if it held.
+TEST(ReadBack, AnEmptyReportHoldsNothing) {
+  auto e = EnforcedOf("{}", Context());
+  ASSERT_TRUE(e);
+  for (const auto& [key, value] : *e) EXPECT_EQ(value.enforced, key == "network") << key;
+  EXPECT_EQ((*e)["network"].value, "none") << "no interface at all is a loopback less";
+  EXPECT_EQ((*e)["memory"].by, "the engine or its kernel does not enforce it");
+  EXPECT_THAT((*e)["disk"].by, HasSubstr("overlay2"));
+  auto unlimited = EnforcedOf("{}", {});
+  ASSERT_TRUE(unlimited);
+  EXPECT_EQ((*unlimited)["memory"].by, "no limit is configured");
+}
+
+TEST(ReadBack, HalfOfAProtectionIsNone) {
+  auto context = Context();
+  const auto one = [&](const std::string& report, const char* key) {
+    auto e = EnforcedOf(report, context);
+    EXPECT_TRUE(e) << report;
+    return e ? (*e)[key] : Enforcement{true, "?", "?"};
+  };
+  EXPECT_FALSE(one(R"({"interfaces":["lo","eth0"],"unreachable_routes":[]})", "network").enforced);
+  EXPECT_FALSE(one(R"({"seccomp":1})", "seccomp").enforced);
+  EXPECT_FALSE(one(R"({"no_new_privs":0})", "no_new_privs").enforced);
+  EXPECT_FALSE(one(R"({"cap_effective":"00000000a80425fb"})", "capabilities").enforced);
+  EXPECT_FALSE(one(R"({"cap_effective":""})", "capabilities").enforced);
+  EXPECT_FALSE(one(R"({"workspace_bytes":1099511627776})", "disk").enforced) << "that is the whole disk";
+  EXPECT_THAT(one(R"({"memory_limit":1,"memory_swap_limit":2})", "memory").by, HasSubstr("swap not counted"));
+  EXPECT_TRUE(one(R"({"uid_map":"0 100000 65536"})", "userns").enforced);
+  context.blocked = false;
+  EXPECT_FALSE(one(R"({"interfaces":["lo","eth0"],"unreachable_routes":["10.0.0.0/8"]})", "network").enforced)
+      << "a named network is joined as it is";
+}
+
+TEST(ReadBack, WhatIsNoReportIsAnError) {
+  for (const char* bad : {"[]", "null", "1", "{", "not json", "{\"a\":\"\xFF\"}"}) {
+    const auto e = EnforcedOf(bad, Context());
+    ASSERT_FALSE(e) << bad;
+    EXPECT_EQ(e.error().code, CSB_E_UNAVAILABLE);
+  }
+}
+
+TEST(ReadBack, AnyValueAnywhereIsSurvived) {
+  const json::Document report = Json(kReport);
+  for (const std::string_view hostile : kHostileJson)
+    for (const auto& member : report.GetObject()) {
+      json::Document doc = Json(kReport);
+      doc[member.name.GetString()].CopyFrom(Json(hostile), doc.GetAllocator());
+      auto e = EnforcedOf(json::ToString(doc), Context());
+      ASSERT_TRUE(e) << member.name.GetString() << " " << hostile;
+    }
+}
+
+TEST(ReadBack, TextIsBoundedAndPrintable) {
+  const std::string escape = "\\u001b[2J\\n";
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += escape;
+  auto e = EnforcedOf(R"({"memory_limit":1,"memory_swap_limit":1,"memory_by":")" + text + R"(","uid_map":")" +
+                          text + R"(","cap_effective":")" + text + "\"}",
+                      Context());
+  ASSERT_TRUE(e);
+  for (const auto& [key, value] : *e)
+    for (const std::string& part : {value.value, value.by}) {
+      EXPECT_LE(part.size(), 320u) << key;
+      for (const char c : part) EXPECT_GE(static_cast<unsigned char>(c), 0x20) << key;
+    }
+}
+
+}  // namespace
+}  // namespace csb::docker
