@@ -77,6 +77,7 @@ class Launcher {
   Result<std::string> AgentVolume(const std::string& image);
   Result<std::string> Network(const Limits& limits, std::string* blocked);
   mode_t SocketMode();
+  std::string RuntimeOf(const EngineInfo& engine) const;
 
   const HostRef host_;
   Reactor& reactor_;

@@ -13,6 +13,7 @@
 #include "plugins/common/agent_channel.h"
 #include "plugins/common/enforced.h"
 #include "plugins/docker/engine.h"
+#include "plugins/docker/host_cgroup.h"
 #include "plugins/docker/options.h"
 
 namespace csb::docker {
@@ -20,9 +21,9 @@ namespace csb::docker {
 struct ReadBackContext {
   Limits limits;  // as asked for, to say why one is missing
   ChannelKind channel = ChannelKind::kSocket;
-  bool blocked = false;   // the agent was told to make ranges unreachable
-  std::string storage;    // the engine's storage driver
-  std::string isolation;  // of the runtime
+  bool blocked = false;  // the agent was told to make ranges unreachable
+  std::string storage;   // the engine's storage driver
+  HostLimits host;       // what this machine's kernel shows, for a container that can't see its own
 };
 
 // Blocks until the report is there, 10 s at most.
