@@ -15,10 +15,16 @@ AsUserOnDisk::AsUserOnDisk(const Identity& identity) : separate_(identity.separa
   if (!separate_) return;
   setfsgid(identity.gid);
   setfsuid(identity.uid);
+  // It has no way to fail but to do nothing, as in gVisor. Signals and traces go by the real and the saved
+  // uid, which stay.
+  by_effective_ = static_cast<uid_t>(setfsuid(static_cast<uid_t>(-1))) != identity.uid;
+  if (by_effective_ && (setegid(identity.gid) != 0 || seteuid(identity.uid) != 0)) failed_ = true;
 }
 
 AsUserOnDisk::~AsUserOnDisk() {
   if (!separate_) return;
+  // The way back is always open to the saved uid; to go on as the user would be a fault of the kernel.
+  if (by_effective_ && (seteuid(getuid()) != 0 || setegid(getgid()) != 0)) abort();
   setfsuid(geteuid());
   setfsgid(getegid());
 }
@@ -36,6 +42,7 @@ int CodeFile::CreateIn(std::string folder, const Identity& identity, const std::
   const AsUserOnDisk as_user(identity);
   identity_ = &identity;
   name_ = name;
+  if (as_user.failed()) return EPERM;
   if (mkdtemp(folder.data()) == nullptr) return errno;
   folder_ = folder;
   path_ = folder_ + "/" + name;

@@ -17,16 +17,19 @@
 namespace csb::agent {
 
 // Makes new files the user's for the life of the object (setfsuid(2): no other right changes, so the user
-// cannot signal or trace this process meanwhile).
+// cannot signal or trace this process meanwhile; the effective ids where that call does nothing).
 class AsUserOnDisk {
  public:
   explicit AsUserOnDisk(const Identity& identity);
   ~AsUserOnDisk();
+  bool failed() const { return failed_; }
   AsUserOnDisk(const AsUserOnDisk&) = delete;
   AsUserOnDisk& operator=(const AsUserOnDisk&) = delete;
 
  private:
   bool separate_;
+  bool by_effective_ = false;
+  bool failed_ = false;
 };
 
 class CodeFile {

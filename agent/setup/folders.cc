@@ -80,7 +80,12 @@ Status OwnWorkspace(const Identity& identity) {
     return Failed("cannot use " + path + " as workspace",
                   "--workspace needs a folder, and not a link to one");
   if (!identity.separate || info.st_uid == identity.uid) return {};
-  if (fchownat(folder.get(), "", identity.uid, identity.gid, AT_EMPTY_PATH) < 0)
+  int error = fchownat(folder.get(), "", identity.uid, identity.gid, AT_EMPTY_PATH) < 0 ? errno : 0;
+  if (error == EBADF) {  // a kernel that takes no handle for this, as older ones of gVisor
+    const Fd opened(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+    error = !opened || fchown(opened.get(), identity.uid, identity.gid) < 0 ? errno : 0;
+  }
+  if ((errno = error) != 0)
     return Failed("cannot give " + path + " to uid " + std::to_string(identity.uid),
                   "--own-workspace needs CAP_CHOWN and a file system that is writable and knows owners");
   return {};

@@ -83,6 +83,10 @@ Result<ChannelKind> Launcher::Channel(const std::string& image) {
   if (engine_.http().endpoint().unix_socket.empty()) return ChannelKind::kExec;
   auto info = engine_.Info(kAskLimit);
   if (!info) return info.error();
+  // A kernel of the sandbox's own has no way to a socket of ours.
+  const std::string runtime = RuntimeOf(*info);
+  for (const char* own_kernel : {"runsc", "kata"})
+    if (runtime.find(own_kernel) != std::string::npos) return ChannelKind::kExec;
   {
     const std::lock_guard lock(mutex_);
     if (channel_ && channel_of_ == info->id) return *channel_;
@@ -243,15 +247,8 @@ Result<std::shared_ptr<Sandbox>> Launcher::Attach(const ContainerInfo& info, con
   // Its own variable: GCC 12 warns of the network's bytes otherwise, once it optimizes.
   const Limits limits{info.memory, info.cpu, info.pids, 0,
                       info.network == BridgeName() ? "bridge" : info.network};
-  Live live{user,
-            info.id,
-            info.name,
-            slot,
-            socket ? ChannelKind::kSocket : ChannelKind::kExec,
-            info.pid,
-            limits,
-            info.image,
-            info.created};
+  Live live{user,     info.id, info.name,  slot,        socket ? ChannelKind::kSocket : ChannelKind::kExec,
+            info.pid, limits,  info.image, info.created};
   auto connected = Connect(sandbox, info, std::move(live), kAttachLimit, std::move(on_lost));
   if (!connected) sandbox->Detach();
   return connected;
@@ -269,7 +266,13 @@ Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sand
     if (!opened) return opened.error();
     stream = *std::move(opened);
   }
-  const ReadBackContext context{live.limits, live.channel, live.limits.network == "bridge", "", ""};
+  const auto engine = engine_.Info(kAskLimit);
+  ReadBackContext context;
+  context.limits = live.limits;
+  context.channel = live.channel;
+  context.blocked = live.limits.network == "bridge";
+  if (engine) context.storage = engine->storage;
+  if (!engine_.http().endpoint().unix_socket.empty()) context.host = HostLimitsOf(info.pid, info.id);
   if (Status s = sandbox->Begin(std::move(live), std::move(stream), std::move(on_lost)); !s) return s.error();
   if (Status s = sandbox->WaitReady(limit); !s) return s.error();
   const auto channel = sandbox->channel();
@@ -294,8 +297,12 @@ void Launcher::RemoveSlot(const std::string& slot) {
   if (error) host_.LogWarn("cannot remove " + names_.Slot(slot) + ": " + error.message());
 }
 
+std::string Launcher::RuntimeOf(const EngineInfo& engine) const {
+  return options_.runtime.empty() ? engine.default_runtime : options_.runtime;
+}
+
 std::string Launcher::Isolation(const EngineInfo& engine) const {
-  const std::string runtime = options_.runtime.empty() ? engine.default_runtime : options_.runtime;
+  const std::string runtime = RuntimeOf(engine);
   if (runtime.find("runsc") != std::string::npos)
     return "gVisor: a kernel of its own in user space (" + runtime + ")";
   if (runtime.find("kata") != std::string::npos)
