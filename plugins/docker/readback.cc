@@ -60,8 +60,15 @@ const char* Missing(bool wanted) {
   return wanted ? "the engine or its kernel does not enforce it" : "no limit is configured";
 }
 
+std::string Outside(const ReadBackContext& c, const char* controller) {
+  return "cgroup v" + std::to_string(c.host.version) + " " + controller + ", read from outside";
+}
+
 Enforcement Memory(const json::Value& report, const ReadBackContext& c) {
   const auto limit = Count(report, "memory_limit");
+  if (!limit && c.host.memory)
+    return {true, FormatSize(*c.host.memory),
+            Outside(c, "memory") + (c.host.swap_excluded ? "" : " (swap not counted)")};
   if (!limit) return {false, "unlimited", Missing(c.limits.memory > 0)};
   const auto both = Count(report, "memory_swap_limit");
   std::string by = Text(report, "memory_by");
@@ -104,11 +111,13 @@ Result<Enforced> EnforcedOf(std::string_view text, const ReadBackContext& c) {
   Enforced out;
   out["memory"] = Memory(report, c);
   const auto cores = json::GetNumber(report, "cpu_cores");
-  out["cpu"] = cores ? Enforcement{true, FormatCores(*cores), Text(report, "cpu_by")}
-                     : Enforcement{false, "unlimited", Missing(c.limits.cpu > 0)};
+  out["cpu"] = !cores && c.host.cores ? Enforcement{true, FormatCores(*c.host.cores), Outside(c, "cpu")}
+               : cores                ? Enforcement{true, FormatCores(*cores), Text(report, "cpu_by")}
+                                      : Enforcement{false, "unlimited", Missing(c.limits.cpu > 0)};
   const auto pids = Count(report, "pids_limit");
-  out["pids"] = pids ? Enforcement{true, std::to_string(*pids), Text(report, "pids_by")}
-                     : Enforcement{false, "unlimited", Missing(c.limits.pids > 0)};
+  out["pids"] = !pids && c.host.pids ? Enforcement{true, std::to_string(*c.host.pids), Outside(c, "pids")}
+                : pids               ? Enforcement{true, std::to_string(*pids), Text(report, "pids_by")}
+                                     : Enforcement{false, "unlimited", Missing(c.limits.pids > 0)};
   const auto disk = Count(report, "workspace_bytes");
   if (c.limits.disk > 0 && disk && *disk <= c.limits.disk)
     out["disk"] = {true, FormatSize(*disk), "project quota of the engine's storage"};

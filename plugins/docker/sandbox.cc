@@ -19,7 +19,7 @@
 #include "plugins/common/limit_text.h"
 #include "plugins/common/pidfd.h"
 #include "plugins/common/small_file.h"
-#include "plugins/docker/oom_file.h"
+#include "plugins/docker/host_cgroup.h"
 
 namespace csb::docker {
 namespace {
