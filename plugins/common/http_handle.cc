@@ -133,7 +133,10 @@ bool HttpHandle::Busy(CURLcode code) const {
 
 Error HttpHandle::Failure(std::string_view what, CURLcode code) const {
   const std::string prefix = std::string(what) + ": ";
-  std::string words = Printable(message_[0] != '\0' ? message_ : curl_easy_strerror(code), kMaxMessage);
+  // The first message stays, and this one is of a connection that ended before it was used: what it ended
+  // with comes after it.
+  const bool own = message_[0] != '\0' && std::string_view(message_).find("getpeername()") != 0;
+  std::string words = Printable(own ? message_ : curl_easy_strerror(code), kMaxMessage);
   Error error{CSB_E_UNAVAILABLE, "", "", true};
   if (code == CURLE_OUT_OF_MEMORY) {
     error.code = CSB_E_NO_CAPACITY;

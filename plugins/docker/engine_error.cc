@@ -74,7 +74,9 @@ Error TransportError(const HttpEndpoint& endpoint, const Error& error) {
       Has(text, "onnection timed out"))
     return {CSB_E_UNAVAILABLE, "Docker daemon not running" + (local ? "" : " at " + endpoint.url) + detail,
             local ? kStartHint : kRemoteHint, true};
-  return {CSB_E_UNAVAILABLE, "the Docker daemon broke off" + detail, "", true};
+  // One that refuses our certificate may hang up before its word for that arrives.
+  const bool tls = endpoint.url.starts_with("https:");
+  return {CSB_E_UNAVAILABLE, "the Docker daemon broke off" + detail, tls ? kTlsHint : "", true};
 }
 
 Error EngineError(std::string_view what, const HttpResponse& answer) {
