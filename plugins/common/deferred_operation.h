@@ -39,7 +39,6 @@ class DeferredOperation : public Operation {
   std::mutex mutex_;
   std::shared_ptr<Operation> inner_;
   uint64_t credit_ = 0;
-  csb_status cause_ = CSB_OK;
   bool over_ = false;
 };
 
