@@ -113,8 +113,8 @@ class Refusals(Case):
             self.assertIn(says, result.stderr)
 
     def test_a_key_of_a_plugin_that_is_not_there(self):
-        path = self.file("[docker]\nimage = python:3.12-slim\n")
-        self.refused("--config", path, says=f"{path}:2: unknown key 'docker.image'; no plugin 'docker' was found")
+        path = self.file("[incus]\nimage = python:3.12-slim\n")
+        self.refused("--config", path, says=f"{path}:2: unknown key 'incus.image'; no plugin 'incus' was found")
 
     def test_a_secret_is_never_printed(self):
         path = self.file("[http]\napi_key = hush-hush\n")
@@ -238,7 +238,7 @@ class Plugins(Case):
     def test_found_ones_are_listed(self):
         found = json.loads(self.sandbox("plugins", "--json").stdout)
         kinds = {p["name"]: p["kind"] for p in found["plugins"]}
-        self.assertEqual(kinds, {"bubblewrap": "backend", "http": "frontend", "stdio": "frontend"})
+        self.assertEqual(kinds, {"bubblewrap": "backend", "docker": "backend", "http": "frontend", "stdio": "frontend"})
         self.assertEqual(found["refused"], [])
         text = self.sandbox("plugins").stdout
         for plugin in found["plugins"]:
@@ -252,7 +252,7 @@ class Plugins(Case):
             f.write("not a library")
         usual = json.loads(self.sandbox("plugins", "--json").stdout)["folders"][0]
         found = json.loads(self.sandbox("plugins", "--json", f"--sandbox.plugin_dirs={folder}:{usual}").stdout)
-        self.assertEqual(len(found["plugins"]), 3)
+        self.assertEqual(len(found["plugins"]), 4)
         self.assertEqual([r["path"] for r in found["refused"]], [f"{folder}/broken.so"])
         self.assertIn("broken.so", found["refused"][0]["reason"])
 

@@ -5,8 +5,9 @@
         answer = service.post("alice", "shell", command="id")
         assert answer["success"], answer
 
-The programs under test are those of CSB_BINARY_DIR (a build folder). A test that needs an engine calls
-need("bubblewrap"): it is skipped where the engine cannot run, unless CSB_MUST_RUN names it.
+The programs under test are those of CSB_BINARY_DIR (a build folder). CSB_TEST_BACKEND says on which backend (BACKEND):
+a test of what every backend does calls need(BACKEND) and runs once on each (`# backends:` in its head). need() skips the
+test where the engine cannot run, unless CSB_MUST_RUN names it. Docker's engine is that of CSB_TEST_DOCKER_HOST.
 """
 import contextlib
 import http.client
@@ -22,8 +23,13 @@ import time
 import unittest
 import urllib.parse
 
+from docker_engine import Engine
+
 BUILD = pathlib.Path(os.environ.get("CSB_BINARY_DIR", "build/dev")).resolve()
 BINARY = BUILD / "bin" / "clara-sandbox"
+BACKEND = os.environ.get("CSB_TEST_BACKEND", "bubblewrap")
+if BACKEND == "docker":
+    os.environ.update(Engine().environment())  # for all that a test starts
 
 
 def must_run(name):
@@ -32,22 +38,40 @@ def must_run(name):
 
 def need(name):
     """Skips the test where the engine cannot serve; fails instead where CSB_MUST_RUN names it."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = subprocess.run([BINARY, "explain", "--json", *folders(folder)], capture_output=True, text=True, timeout=60)
-    available = False
-    with contextlib.suppress(ValueError, KeyError):
-        for candidate in json.loads(found.stdout)["candidates"]:
-            available |= candidate["name"] == name and candidate["available"]
-    if available:
-        return
-    message = f"{name} cannot run here: {found.stdout}{found.stderr}"
+    engine = Engine()
+    if name == "docker" and not engine.host:
+        message = "no Docker engine: CSB_TEST_DOCKER_HOST is not set (tests/engines/docker.sh)"
+    else:
+        found = explain(name, env={**os.environ, **(engine.environment() if name == "docker" else {})})
+        if found.get("available"):
+            return
+        message = f"{name} cannot run here: {found}"
     if must_run(name):
         raise AssertionError(message)
     raise unittest.SkipTest(message)
 
 
-def folders(root):
-    return [f"--sandbox.data_dir={root}/data", f"--sandbox.state_dir={root}/state", f"--sandbox.runtime_dir={root}/run"]
+def explain(name, *options, env=None):
+    """What `explain` says of one backend."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = subprocess.run([BINARY, "explain", "--json", *folders(folder, name), *options], capture_output=True, text=True,
+                               timeout=60, env=env)
+    with contextlib.suppress(ValueError, KeyError):
+        for candidate in json.loads(found.stdout)["candidates"]:
+            if candidate["name"] == name:
+                return candidate
+    return {"available": False, "reason": found.stdout + found.stderr, "hint": ""}
+
+
+def folders(root, backend=BACKEND):
+    own = [f"--sandbox.state_dir={root}/state", f"--sandbox.runtime_dir={root}/run"]
+    # Files of Docker's sandboxes are in volumes, unless a data folder is asked for.
+    return own if backend == "docker" else [f"--sandbox.data_dir={root}/data", *own]
+
+
+def limits(backend=BACKEND, **values):
+    """limits(memory="256m") -> ["--bubblewrap.memory=256m"]; a disk limit only where the backend has one anywhere."""
+    return [f"--{backend}.{name}={value}" for name, value in values.items() if backend != "docker" or name != "disk"]
 
 
 def free_port():
@@ -72,15 +96,16 @@ def sandbox_processes(root):
 class Service:
     """`clara-sandbox serve` on a free port. Leaving the context destroys every sandbox and ends the host."""
 
-    def __init__(self, *options, env=None, root=None, mode="bubblewrap", program=(BINARY,)):
+    def __init__(self, *options, env=None, root=None, mode=BACKEND, program=(BINARY,), engine=None):
         self.program = program
         self.own_root = root is None
         self.root = root or tempfile.mkdtemp(prefix="csb-test-")
         os.chmod(self.root, 0o711)
         self.port = free_port()
         self.options = [f"--http.port={self.port}", "--http.rate_limit=0", "--sandbox.max_sandboxes=200",
-                        f"--sandbox.mode={mode}", *folders(self.root), *options]
-        self.env = {**os.environ, **(env or {})}
+                        f"--sandbox.mode={mode}", *folders(self.root, mode), *options]
+        self.engine = engine or (Engine() if mode == "docker" else None)
+        self.env = {**os.environ, **(self.engine.environment() if self.engine else {}), **(env or {})}
         self.users = set()
         self.process = None
 
@@ -117,12 +142,17 @@ class Service:
 
     def __exit__(self, *exc):
         try:
-            if self.process is not None and self.process.poll() is None:
+            lives = self.process is not None and self.process.poll() is None
+            if lives:
                 for user in self.users:
                     with contextlib.suppress(OSError, http.client.HTTPException):
                         self.request("DELETE", f"/sandbox/{self.quote(user)}?purge=true")
             self.stop()
+            if lives and self.engine and not any(exc) and (left := self.engine.left(self.root)):
+                raise AssertionError(f"left behind: {left}\n{self.log_text()[-4000:]}")
         finally:
+            if self.engine:
+                self.engine.remove_all(self.root)
             if self.own_root:
                 shutil.rmtree(self.root, ignore_errors=True)
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# backends: bubblewrap docker
 """Limits hold, say what they did, and leave the next call working."""
 import json
 import os
@@ -42,9 +43,8 @@ COUNT = "import os\nn=0\nfor p in os.listdir('/proc'):\n  if p.isdigit():\n    t
 class Limits(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        harness.need("bubblewrap")
-        cls.service = harness.Service("--bubblewrap.memory=256m", "--bubblewrap.pids=512", "--bubblewrap.disk=64m",
-                                      "--bubblewrap.cpu=1.0")
+        harness.need(harness.BACKEND)
+        cls.service = harness.Service(*harness.limits(memory="256m", pids=512, disk="64m", cpu=1.0))
         cls.service.start()
 
     @classmethod
@@ -116,8 +116,11 @@ for d in range(10000):
         if not self.enforced("agent", "memory"):
             self.skipTest("no control group bounds memory here")
         name = self.service.call("GET", "agent", "/status")[1]["container_id"]
-        with open(f"{self.service.root}/run/{name}/live.json") as f:
-            init = json.load(f)["init"]["pid"]
+        if harness.BACKEND == "docker":
+            init = self.service.engine.pid(name)
+        else:
+            with open(f"{self.service.root}/run/{name}/live.json") as f:
+                init = json.load(f)["init"]["pid"]
         with open(f"/proc/{init}/oom_score_adj", "w") as score:
             score.write("1000")
         status, answer = self.service.call("POST", "agent", "/execute",

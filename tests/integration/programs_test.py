@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What ordinary programs need of a bubblewrap sandbox, and what is left on the machine when it is gone."""
 # timeout: 300
+# backends: bubblewrap docker
+"""What ordinary programs need of a sandbox, and what is left on the machine when it is gone."""
 import glob
 import os
 import subprocess
@@ -11,9 +12,8 @@ import unittest
 import zipfile
 
 import harness
-
-
-BINARY = os.path.join(os.environ["CSB_BINARY_DIR"], "bin", "clara-sandbox")
+from docker_engine import Engine
+from harness import BINARY
 
 
 def wheel(folder):
@@ -32,18 +32,19 @@ def groups():
     return {p for p in glob.glob("/sys/fs/cgroup/**/clara-sandbox/*/cgroup.procs", recursive=True)}
 
 
-class Bubblewrap(unittest.TestCase):
+class Programs(unittest.TestCase):
     def setUp(self):
-        harness.need("bubblewrap")
-        folder = tempfile.TemporaryDirectory(prefix="csb-bubblewrap-")
+        harness.need(harness.BACKEND)
+        folder = tempfile.TemporaryDirectory(prefix="csb-programs-")
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
         os.chmod(self.folder, 0o711)
-        self.options = ["--sandbox.data_dir=%s/data" % self.folder, "--sandbox.state_dir=%s/state" % self.folder,
-                        "--sandbox.runtime_dir=%s/run" % self.folder, "--bubblewrap.timeout=30"]
+        self.options = [*harness.folders(self.folder), *harness.limits(timeout=30)]
+        if harness.BACKEND == "docker":
+            self.addCleanup(Engine().remove_all, self.folder)
 
     def run_in(self, *command, stdin=b"", more=()):
-        return subprocess.run([BINARY, "run", "--backend", "bubblewrap", *self.options, *more, *command], input=stdin,
+        return subprocess.run([BINARY, "run", "--backend", harness.BACKEND, *self.options, *more, *command], input=stdin,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
 
     def python(self, code, **more):
@@ -75,9 +76,8 @@ class Bubblewrap(unittest.TestCase):
         self.assertEqual(done.stdout, b"fine True\n", done.stderr)
 
     def test_a_compiler_and_git_work(self):
-        for program in ("gcc", "git"):
-            if not os.path.exists("/usr/bin/" + program):
-                self.skipTest(program + " is not installed")
+        if self.run_in("--", "sh", "-c", "command -v gcc && command -v git").returncode != 0:
+            self.skipTest("gcc and git are not installed there")
         done = self.run_in("--", "sh", "-ec", """
             printf '#include <stdio.h>\\nint main(){puts("built");}' > a.c; gcc a.c -o a; ./a
             git init -q repo; cd repo; git config user.email a@b; git config user.name n
@@ -105,6 +105,8 @@ class Bubblewrap(unittest.TestCase):
     def test_nothing_is_left_when_it_is_gone(self):
         before = groups()
         self.python("print(1)")
+        if harness.BACKEND == "docker":
+            self.assertEqual(Engine().containers(self.folder), [])
         left = [p for p in groups() - before if open(p).read()]
         self.assertEqual(left, [])
         loops = subprocess.run(["losetup", "-a"], stdout=subprocess.PIPE).stdout.decode()

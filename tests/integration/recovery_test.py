@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# backends: bubblewrap docker
 """What a host leaves behind, the next one adopts or removes; hosts side by side share sandboxes."""
 import contextlib
 import os
@@ -21,7 +22,7 @@ def kill_sandboxes(root):
 
 class Recovery(unittest.TestCase):
     def setUp(self):
-        harness.need("bubblewrap")
+        harness.need(harness.BACKEND)
         self.root = tempfile.mkdtemp(prefix="csb-test-")
         self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
 
@@ -61,7 +62,8 @@ class Recovery(unittest.TestCase):
     def test_run_beside_serve_reaches_the_same_sandbox(self):
         with self.service() as service:
             service.post("dave", "shell", command="echo from-serve > file")
-            beside = subprocess.run([harness.BINARY, "run", "--user", "dave", *harness.folders(self.root), "--", "cat", "file"],
+            beside = subprocess.run([harness.BINARY, "run", "--backend", harness.BACKEND, "--user", "dave",
+                                     *harness.folders(self.root), "--", "cat", "file"],
                                     capture_output=True, text=True, timeout=60)
             self.assertEqual((beside.returncode, beside.stdout), (0, "from-serve\n"), beside.stderr)
             self.assertEqual(service.post("dave", "shell", command="cat file")["output"], "from-serve\n")

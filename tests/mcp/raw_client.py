@@ -37,7 +37,7 @@ class Folders:
             service.users.update(self.users)
 
     def options(self):
-        return ["--sandbox.mode=bubblewrap", *harness.folders(self.root)]
+        return ["--sandbox.mode=" + harness.BACKEND, *harness.folders(self.root)]
 
 
 class Server:

@@ -13,7 +13,7 @@ from raw_client import Folders, Server, harness, text_of
 
 
 def setUpModule():
-    harness.need("bubblewrap")
+    harness.need(harness.BACKEND)
     global folders
     folders = Folders("default", "alice", "bob").__enter__()
 

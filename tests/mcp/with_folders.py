@@ -12,7 +12,7 @@ import unittest
 from raw_client import Folders, harness
 
 try:
-    harness.need("bubblewrap")
+    harness.need(harness.BACKEND)
 except unittest.SkipTest as skip:
     print(f"SKIPPED: {skip}", file=sys.stderr)
     sys.exit(77)
