@@ -170,6 +170,12 @@ Status Engine::Remove(const std::string& id, Limit limit) {
   return waited || waited.error().code == CSB_E_NOT_FOUND ? Status() : Status(answer.error());
 }
 
+Status Engine::WaitEnd(const std::string& id, Limit limit) {
+  auto answer = Ask("POST", "/containers/" + UrlEscape(id) + "/wait?condition=not-running",
+                    "wait for a container's end", limit);
+  return answer || answer.error().code == CSB_E_NOT_FOUND ? Status() : Status(answer.error());
+}
+
 Status Engine::Rename(const std::string& from, const std::string& to, Limit limit) {
   auto answer = Ask("POST", "/containers/" + UrlEscape(from) + "/rename?name=" + UrlEscape(to),
                     "name the container " + to, limit);

@@ -99,6 +99,13 @@ std::string OomFileOf(pid_t pid) {
   return Exists(file) ? file : std::string();
 }
 
+std::string MemoryUseFileOf(pid_t pid) {
+  const Group group = GroupOf(pid, "memory");
+  if (group.folder.empty()) return {};
+  std::string file = group.folder + (group.version == 1 ? "/memory.usage_in_bytes" : "/memory.current");
+  return Exists(file) ? file : std::string();
+}
+
 HostLimits HostLimitsOf(pid_t pid, std::string_view container) {
   HostLimits out;
   Group memory = GroupOf(pid, "memory"), cpu = GroupOf(pid, "cpu"), pids = GroupOf(pid, "pids");

@@ -18,6 +18,8 @@ namespace csb::docker {
 
 // "" when it can't be seen from here (another pid or cgroup namespace, another machine).
 std::string OomFileOf(pid_t pid);
+// Bytes in use, as "/sys/fs/cgroup/memory/docker/4f…/memory.usage_in_bytes"; "" likewise.
+std::string MemoryUseFileOf(pid_t pid);
 
 struct HostLimits {
   std::optional<uint64_t> memory;  // bytes

@@ -152,20 +152,24 @@ void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
         registry.host_.LogWarn(s.error().message);
       return;
     }
-    registry.AfterEnd(user, container, oom);
+    registry.AfterEnd(user, container, sandbox->live().pid, oom);
   });
 }
 
 // With the user's lock held.
-void Registry::AfterEnd(const std::string& user, const std::string& container, bool oom) {
+void Registry::AfterEnd(const std::string& user, const std::string& container, pid_t pid, bool oom) {
   auto info = engine_.Inspect(container, kAskLimit);
+  // The kernel told us before the daemon noticed; another pid is one that was started again by hand.
+  if (info && info->alive() && info->pid == pid && engine_.WaitEnd(container, kAskLimit))
+    info = engine_.Inspect(container, kAskLimit);
   if (!info || info->alive()) return;
-  if (!oom && !info->oom_killed) return CleanLater(user);
+  if (!oom) return CleanLater(user);
   const std::string name = EngineName(user);
   auto record = RecordOf(user);
   if (!record) return CleanLater(user);
   host_.LogWarn("sandbox " + info->name + " ran out of memory as a whole (" + FormatSize(info->memory) +
                 "): it is started again");
+  if (Status s = launcher_.Remove(info->id, SlotOf(*info)); !s) return host_.LogWarn(s.error().message);
   auto again = MakeLocked(user, name, record->limits, record->image, {});
   if (!again) host_.LogWarn("sandbox " + info->name + " can't be started again: " + again.error().message);
 }

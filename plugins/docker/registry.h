@@ -86,7 +86,7 @@ class Registry {
 
   Sandbox::OnLost LostHandler();
   void Lost(const SandboxPtr& sandbox, Loss loss);
-  void AfterEnd(const std::string& user, const std::string& container, bool oom);
+  void AfterEnd(const std::string& user, const std::string& container, pid_t pid, bool oom);
   void Keep(const SandboxPtr& sandbox);
   void Forget(const SandboxPtr& sandbox);
   Result<std::string> AllowedImage(const json::Value& payload) const;

@@ -2,6 +2,7 @@
 #include "plugins/docker/sandbox.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -28,6 +29,8 @@ using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
 constexpr size_t kMaxEarly = 4;  // connections that may wait until the init is known
+constexpr char kStuck[] =
+    "; files in /tmp or /dev/shm held it, so the sandbox was ended: the next call starts with both empty";
 constexpr char kOomHint[] =
     "raise DOCKER_SANDBOX_MEMORY (docker.memory, or memory_limit of create), use less memory, or work in "
     "chunks";
@@ -67,8 +70,8 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
   bool begun = false, ready = false, over = false, paused = false;
   std::string why;
   Enforced enforced;
-  UniqueFd oom;
-  uint64_t oom_before = 0;
+  UniqueFd oom, memory_use;
+  std::atomic<uint64_t> oom_told{0};  // of them, those that an outcome has told of
   std::atomic<bool> oom_seen{false};
   uint64_t last_cpu_ns = 0;
   Clock::time_point last_cpu_at = Clock::now();
@@ -148,16 +151,37 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
     return n <= 0 ? 0 : ParseKeyed({text, static_cast<size_t>(n)}, "oom_kill").value_or(0);
   }
 
+  // Temporary files outlive the command that made them. Where they, and not the killed process, hold the
+  // memory, every later command would be killed too: only a new sandbox, with its empty /tmp, helps.
+  bool EndIfStuck() {
+    char text[64];
+    const ssize_t n = memory_use ? pread(memory_use.get(), text, sizeof text, 0) : -1;
+    const auto used = n > 0 ? ParseCount({text, static_cast<size_t>(n)}) : std::nullopt;
+    const std::lock_guard lock(mutex);
+    const uint64_t limit = live.limits.memory;
+    // A kernel out of memory has given up its caches already: what is still there can't be had back.
+    if (!used || limit == 0 || *used < limit / 4 * 3) return false;
+    if (!ready || over || channel == nullptr || channel->running() > 0) return false;
+    host.LogWarn("sandbox " + name + " is ended: its temporary files hold the memory");
+    ready = false;
+    if (Status s = init.Signal(SIGKILL); !s) host.LogError("sandbox " + name + ": " + s.error().message);
+    return true;
+  }
+
+  // Whether the last kill for memory has been told by nobody: it took the agent.
+  bool OomTook(uint64_t before) const {
+    return oom ? OomKills() > std::max(before, oom_told.load()) : oom_seen.load();
+  }
+
   void Amend(uint64_t before, AgentOutcome& outcome) {
     if (outcome.code == CSB_OK) {
       // The agent tells by itself, as it sees the counter too; what to raise is ours to say.
-      const size_t at = outcome.result.find("OOM killed");
-      if (at != std::string::npos)
-        AmendToOom(outcome, "the sandbox's memory limit is " + FormatSize(live.limits.memory), kOomHint);
-      return;
+      if (outcome.result.find("OOM killed") == std::string::npos) return;
+      oom_told = OomKills();
+      const std::string limit = "the sandbox's memory limit is " + FormatSize(live.limits.memory);
+      return AmendToOom(outcome, EndIfStuck() ? limit + kStuck : limit, kOomHint);
     }
-    if (outcome.code != CSB_E_GONE || (!oom_seen && OomKills() <= before)) return;
-    oom_seen = true;
+    if (outcome.code != CSB_E_GONE || !OomTook(before)) return;
     outcome.message =
         "OOM killed: the whole sandbox was ended and is started again; the sandbox's memory limit is " +
         FormatSize(live.limits.memory);
@@ -213,8 +237,10 @@ Status Sandbox::Begin(Live live, std::unique_ptr<ExecStream> stream, OnLost on_l
   i.init = *std::move(init);
   if (const std::string file = OomFileOf(i.live.pid); !file.empty()) {
     i.oom.reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
-    i.oom_before = i.OomKills();
+    i.oom_told = i.OomKills();
   }
+  if (const std::string file = MemoryUseFileOf(i.live.pid); !file.empty())
+    i.memory_use.reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
   auto watch = i.reactor.Watch(i.init.get(), EPOLLIN,
                                [me = impl_](uint32_t) { me->Lose(Loss::kEnded, "the sandbox has ended"); });
   if (!watch) return watch.error();
@@ -281,7 +307,7 @@ OutcomeHook Sandbox::Hook() {
 
 void Sandbox::NoteOom() { impl_->oom_seen = true; }
 
-bool Sandbox::SawOom() const { return impl_->oom_seen || impl_->OomKills() > impl_->oom_before; }
+bool Sandbox::SawOom() const { return impl_->OomTook(0); }
 
 void Sandbox::SetPaused(bool paused) {
   const std::lock_guard lock(impl_->mutex);
