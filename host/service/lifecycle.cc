@@ -445,6 +445,8 @@ std::optional<Error> Service::Core::CheckEnforced(int backend, const json::Value
                  false};
   }
   for (const Gap& gap : Gaps(info, kProtections)) {
+    // What was set so deliberately is no news; explain shows it.
+    if (!gap.configured) continue;
     {
       std::lock_guard lock(backends_mutex);
       if (!b.warned.insert(gap.name).second) continue;

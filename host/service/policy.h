@@ -19,8 +19,9 @@ inline constexpr std::array<std::string_view, 6> kProtections = {"memory", "cpu"
                                                                  "disk",   "network", "seccomp"};
 
 struct Gap {
-  std::string name;  // one of the protections
-  std::string why;   // the sandbox's own words
+  std::string name;        // one of the protections
+  std::string why;         // the sandbox's own words
+  bool configured = true;  // false: the operator set no limit, so that nothing fell away
 };
 
 // The protections of `names` that `info` does not report as enforced. One that is not reported at
@@ -34,8 +35,9 @@ std::vector<Gap> Gaps(const json::Value& info, const Names& names) {
     if (member == nullptr) {
       gaps.push_back({std::string(name), "not reported"});
     } else if (json::GetBool(*member, "enforced") != true) {
-      gaps.push_back(
-          {std::string(name), std::string(json::GetString(*member, "by").value_or("no reason given"))});
+      gaps.push_back({std::string(name),
+                      std::string(json::GetString(*member, "by").value_or("no reason given")),
+                      json::GetBool(*member, "configured").value_or(true)});
     }
   }
   return gaps;

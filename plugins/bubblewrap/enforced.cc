@@ -41,14 +41,15 @@ Enforcement Memory(const LiveRecord& live, const Cgroup::Reading& group, const s
   }
   if (const auto space = HardLimit(limits, "Max data size"))
     return {false, FormatSize(*space), missing + kDataLimit};
-  return {false, "unlimited", live.limits.memory == 0 ? "no limit is configured" : missing};
+  return {false, "unlimited", live.limits.memory == 0 ? "no limit is configured" : missing,
+          live.limits.memory > 0};
 }
 
 Enforcement Cpu(const LiveRecord& live, const Cgroup::Reading& group, const std::string& missing) {
   if (group.cpu_limit)
     return {true, FormatCores(*group.cpu_limit),
             "cgroup v" + std::to_string(live.cgroup.cpu_version()) + " cpu"};
-  return {false, "unlimited", live.limits.cpu <= 0 ? "no limit is configured" : missing};
+  return {false, "unlimited", live.limits.cpu <= 0 ? "no limit is configured" : missing, live.limits.cpu > 0};
 }
 
 Enforcement Pids(const LiveRecord& live, const Cgroup::Reading& group, const std::string& limits,
@@ -62,7 +63,8 @@ Enforcement Pids(const LiveRecord& live, const Cgroup::Reading& group, const std
   }
   if (processes && live.limits.pids > 0 && *processes <= live.limits.pids)
     return {true, std::to_string(*processes), kProcessLimit[live.uids.user != 0 ? 0 : 1]};
-  return {false, "unlimited", live.limits.pids == 0 ? "no limit is configured" : missing};
+  return {false, "unlimited", live.limits.pids == 0 ? "no limit is configured" : missing,
+          live.limits.pids > 0};
 }
 
 Enforcement Disk(const LiveRecord& live, const std::string& proc, const std::string& limits) {
@@ -79,7 +81,8 @@ Enforcement Disk(const LiveRecord& live, const std::string& proc, const std::str
     return {false, FormatSize(*size),
             "each file alone is bounded (RLIMIT_FSIZE); images need root and loop devices"};
   return {false, "unlimited",
-          live.limits.disk == 0 ? "no limit is configured" : "the workspace is a plain folder"};
+          live.limits.disk == 0 ? "no limit is configured" : "the workspace is a plain folder",
+          live.limits.disk > 0};
 }
 
 Enforcement NetworkOf(const std::string& proc, const Limits& limits) {

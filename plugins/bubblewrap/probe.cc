@@ -129,7 +129,7 @@ Enforced Expected(const Options& options, Builder& builder) {
     out["pids"] = {true, std::to_string(limits.pids), kProcessLimit[separate ? 0 : 1]};
   const std::string images = separate ? builder.images_missing() : options.one_uid_reason;
   if (limits.disk == 0)
-    out["disk"] = {false, "unlimited", "no limit is configured"};
+    out["disk"] = {false, "unlimited", "no limit is configured", false};
   else if (images.empty())
     out["disk"] = {true, FormatSize(limits.disk), "ext4 image of this size"};
   else

@@ -11,6 +11,7 @@ void WriteEnforced(json::Writer& w, const Enforced& enforced) {
     json::Member(w, "enforced", e.enforced);
     json::Member(w, "value", e.value);
     json::Member(w, "by", e.by);
+    if (!e.configured) json::Member(w, "configured", false);
     w.EndObject();
   }
   w.EndObject();

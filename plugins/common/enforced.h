@@ -17,8 +17,9 @@ namespace csb {
 
 struct Enforcement {
   bool enforced = false;
-  std::string value;  // "512 MiB"
-  std::string by;     // "cgroup v1 memory", or why not and what holds instead
+  std::string value;       // "512 MiB"
+  std::string by;          // "cgroup v1 memory", or why not and what holds instead
+  bool configured = true;  // false: nothing is asked for, so that nothing is missing
 };
 
 // memory cpu pids disk network seccomp userns no_new_privs, and what a backend adds

@@ -228,7 +228,7 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const I
 }
 
 Result<std::shared_ptr<Sandbox>> Launcher::Attach(const ContainerInfo& info, const std::string& user,
-                                                  Sandbox::OnLost on_lost) {
+                                                  Limits limits, Sandbox::OnLost on_lost) {
   if (info.status == "paused")
     return Error{CSB_E_UNAVAILABLE, "the container " + info.name + " is paused",
                  "docker unpause " + info.name + "; what runs in it goes on then", true};
@@ -244,9 +244,9 @@ Result<std::shared_ptr<Sandbox>> Launcher::Attach(const ContainerInfo& info, con
   } else {
     sandbox = Sandbox::ForStream(host_, reactor_, info.name);
   }
-  // Its own variable: GCC 12 warns of the network's bytes otherwise, once it optimizes.
-  const Limits limits{info.memory, info.cpu, info.pids, 0,
-                      info.network == BridgeName() ? "bridge" : info.network};
+  limits.memory = info.memory;
+  limits.cpu = info.cpu;
+  limits.network = info.network == BridgeName() ? "bridge" : info.network;
   Live live{user,     info.id, info.name,  slot,        socket ? ChannelKind::kSocket : ChannelKind::kExec,
             info.pid, limits,  info.image, info.created};
   auto connected = Connect(sandbox, info, std::move(live), kAttachLimit, std::move(on_lost));

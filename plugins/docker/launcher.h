@@ -55,8 +55,9 @@ class Launcher {
   // On error nothing of it is left.
   Result<std::shared_ptr<Sandbox>> Launch(const Wanted& wanted, const Conversation& talk,
                                           Sandbox::OnLost on_lost);
-  // A container that runs. CSB_E_UNAVAILABLE: paused, or its agent does not answer.
-  Result<std::shared_ptr<Sandbox>> Attach(const ContainerInfo& info, const std::string& user,
+  // A container that runs. CSB_E_UNAVAILABLE: paused, or its agent does not answer. `limits`: as written
+  // down; what the engine says of them wins.
+  Result<std::shared_ptr<Sandbox>> Attach(const ContainerInfo& info, const std::string& user, Limits limits,
                                           Sandbox::OnLost on_lost);
   // Kills and removes it, then its folder.
   Status Remove(const std::string& container, const std::string& slot);

@@ -79,7 +79,7 @@ Enforced Expected(const Options& options, const EngineInfo& engine) {
   const Limits& limits = options.limits;
   const std::string by = "cgroup v" + std::to_string(engine.cgroup_version) + " ";
   const auto one = [&](bool held, const char* controller, bool wanted, std::string value) -> Enforcement {
-    if (!wanted) return {false, "unlimited", "no limit is configured"};
+    if (!wanted) return {false, "unlimited", "no limit is configured", false};
     if (!held) return {false, "unlimited", "the engine's kernel or control groups can't"};
     return {true, std::move(value), by + controller};
   };
@@ -89,7 +89,7 @@ Enforced Expected(const Options& options, const EngineInfo& engine) {
   out["pids"] = one(engine.pids, "pids", limits.pids > 0, std::to_string(limits.pids));
   out["disk"] = limits.disk > 0
                     ? Enforcement{true, FormatSize(limits.disk), "project quota of the engine's storage"}
-                    : Enforcement{false, "unlimited", "no limit is configured"};
+                    : Enforcement{false, "unlimited", "no limit is configured", false};
   const bool ours = limits.network == "none" || limits.network == "bridge";
   out["network"] = {ours, limits.network,
                     ours ? "network namespace; private ranges unreachable by routes"

@@ -56,8 +56,9 @@ std::optional<uint64_t> Count(const json::Value& report, const char* member) {
   return v != nullptr && v->IsUint64() ? std::optional(v->GetUint64()) : std::nullopt;
 }
 
-const char* Missing(bool wanted) {
-  return wanted ? "the engine or its kernel does not enforce it" : "no limit is configured";
+Enforcement Missing(bool wanted) {
+  return {false, "unlimited",
+          wanted ? "the engine or its kernel does not enforce it" : "no limit is configured", wanted};
 }
 
 std::string Outside(const ReadBackContext& c, const char* controller) {
@@ -69,7 +70,7 @@ Enforcement Memory(const json::Value& report, const ReadBackContext& c) {
   if (!limit && c.host.memory)
     return {true, FormatSize(*c.host.memory),
             Outside(c, "memory") + (c.host.swap_excluded ? "" : " (swap not counted)")};
-  if (!limit) return {false, "unlimited", Missing(c.limits.memory > 0)};
+  if (!limit) return Missing(c.limits.memory > 0);
   const auto both = Count(report, "memory_swap_limit");
   std::string by = Text(report, "memory_by");
   if (!both || *both > *limit) by += " (swap not counted)";
@@ -113,18 +114,19 @@ Result<Enforced> EnforcedOf(std::string_view text, const ReadBackContext& c) {
   const auto cores = json::GetNumber(report, "cpu_cores");
   out["cpu"] = !cores && c.host.cores ? Enforcement{true, FormatCores(*c.host.cores), Outside(c, "cpu")}
                : cores                ? Enforcement{true, FormatCores(*cores), Text(report, "cpu_by")}
-                                      : Enforcement{false, "unlimited", Missing(c.limits.cpu > 0)};
+                                      : Missing(c.limits.cpu > 0);
   const auto pids = Count(report, "pids_limit");
   out["pids"] = !pids && c.host.pids ? Enforcement{true, std::to_string(*c.host.pids), Outside(c, "pids")}
                 : pids               ? Enforcement{true, std::to_string(*pids), Text(report, "pids_by")}
-                                     : Enforcement{false, "unlimited", Missing(c.limits.pids > 0)};
+                                     : Missing(c.limits.pids > 0);
   const auto disk = Count(report, "workspace_bytes");
   if (c.limits.disk > 0 && disk && *disk <= c.limits.disk)
     out["disk"] = {true, FormatSize(*disk), "project quota of the engine's storage"};
   else
     out["disk"] = {false, "unlimited",
                    c.limits.disk > 0 ? "the engine's storage (" + c.storage + ") does not enforce it"
-                                     : "no limit is configured"};
+                                     : "no limit is configured",
+                   c.limits.disk > 0};
   out["network"] = Network(report, c);
   const bool filter = json::GetInt(report, "seccomp").value_or(0) == 2;
   out["seccomp"] = {filter, filter ? "filter" : "off", filter ? "seccomp filter" : "no filter is active"};

@@ -211,7 +211,8 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachLocked(const std::string& user,
     if (Status s = launcher_.Remove(info->id, SlotOf(*info)); !s) return s.error();
     return SandboxPtr();
   }
-  auto sandbox = launcher_.Attach(*info, user, LostHandler());
+  auto record = RecordOf(user);
+  auto sandbox = launcher_.Attach(*info, user, record ? record->limits : options_.limits, LostHandler());
   if (sandbox) {
     // A record that was lost would have this one's files taken for nobody's.
     if (const std::string path = names_.Record(name); !Exists(path)) {
