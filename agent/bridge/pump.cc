@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 
 #include "agent/base/fd.h"
@@ -45,6 +46,7 @@ class Direction {
       if (n < 0) {
         if (errno == EINTR) continue;
         refused_ = errno != EAGAIN;
+        MakeRoom();
         return;
       }
       begin_ += static_cast<size_t>(n);
@@ -53,6 +55,14 @@ class Direction {
   }
 
  private:
+  // Moved at most once for half a buffer written, so that a slow reader costs little.
+  void MakeRoom() {
+    if (end_ < kBuffer || begin_ < kBuffer / 2) return;
+    std::memmove(bytes_.get(), bytes_.get() + begin_, end_ - begin_);
+    end_ -= begin_;
+    begin_ = 0;
+  }
+
   int from_, to_;
   // Untouched pages cost nothing, so the buffer of a quiet bridge stays small.
   std::unique_ptr<char[]> bytes_{new char[kBuffer]};

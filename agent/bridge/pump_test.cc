@@ -3,7 +3,10 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/sockios.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -105,6 +108,23 @@ TEST_F(PumpTest, TheEndOfTheAgentIsTheEndAfterWhatHadCome) {
   Start();
   EXPECT_EQ(Read(host_out_.get()), "last words");
   pump_.join();
+}
+
+TEST_F(PumpTest, ASlowHostStillGetsWhatCameBeforeTheEnd) {
+  Start();
+  ASSERT_TRUE(WriteAll(agent_.get(), "x"));
+  ASSERT_EQ(Read(host_out_.get(), 1), "x");  // the pipe has its size by now
+  const int pipe = fcntl(host_out_.get(), F_GETPIPE_SZ);
+  ASSERT_GT(pipe, 0);
+  const std::string text = Pattern(static_cast<size_t>(pipe) + 100'000, 4);
+  ASSERT_TRUE(WriteAll(agent_.get(), text));
+  int queued = 1;
+  for (int i = 0; i < 5000 && ioctl(agent_.get(), SIOCOUTQ, &queued) == 0 && queued > 0; ++i) usleep(1000);
+  EXPECT_EQ(queued, 0);
+  agent_.Reset();
+  pollfd hang_up{host_out_.get(), 0, 0};
+  EXPECT_EQ(poll(&hang_up, 1, 50), 0);
+  EXPECT_TRUE(Read(host_out_.get()) == text);
 }
 
 TEST_F(PumpTest, AHostThatReadsNoMoreIsTheEnd) {
