@@ -226,7 +226,9 @@ TEST_F(ExecStreamTest, RefusalsAreTheEnginesWords) {
   FakeServer odd([](Peer& peer) {
     while (!peer.Request().empty()) peer.Send(Answer(R"({"Id":"../../x"})", "201 Created"));
   });
-  EXPECT_FALSE(Open(odd));
+  stream = Open(odd);
+  ASSERT_FALSE(stream);
+  EXPECT_THAT(stream.error().message, HasSubstr("has no id"));
 }
 
 TEST_F(ExecStreamTest, AHungEngineEndsWithTheLimit) {
