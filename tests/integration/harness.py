@@ -57,9 +57,10 @@ def explain(name, *options, env=None):
         found = subprocess.run([BINARY, "explain", "--json", *folders(folder, name), *options], capture_output=True, text=True,
                                timeout=60, env=env)
     with contextlib.suppress(ValueError, KeyError):
-        for candidate in json.loads(found.stdout)["candidates"]:
+        told = json.loads(found.stdout)
+        for candidate in told["candidates"] + told["failed"]:
             if candidate["name"] == name:
-                return candidate
+                return {"available": False, **candidate}
     return {"available": False, "reason": found.stdout + found.stderr, "hint": ""}
 
 
