@@ -53,19 +53,34 @@ Result<std::string> Tar(const char* name, const std::string& data) {
   return out;
 }
 
+// "" when it can't be read.
+std::string ReadAgent(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream content;
+  content << file.rdbuf();
+  std::string data = content.str();
+  return !file || data.size() > kMostAgent ? std::string() : data;
+}
+
+std::string NameFor(const Names& names, const std::string& digest) {
+  return names.prefix() + "agent-" + digest;
+}
+
 }  // namespace
+
+std::string AgentVolumeName(const Names& names, const std::string& agent) {
+  const std::string data = ReadAgent(agent);
+  return data.empty() ? std::string() : NameFor(names, Digest(data));
+}
 
 Result<std::string> MakeAgentVolume(Engine& engine, const Names& names, Labels labels,
                                     const std::string& agent, const std::string& image) {
-  std::ifstream file(agent, std::ios::binary);
-  std::stringstream content;
-  content << file.rdbuf();
-  const std::string data = content.str();
-  if (!file || data.empty() || data.size() > kMostAgent)
+  const std::string data = ReadAgent(agent);
+  if (data.empty())
     return Error{CSB_E_UNAVAILABLE, "the agent can't be read (" + agent + ")",
                  "build it, or set docker.agent", false};
   const std::string digest = Digest(data);
-  const std::string volume = names.prefix() + "agent-" + digest;
+  const std::string volume = NameFor(names, digest);
   labels[kLabelSlot] = "agent-" + digest;
   // Every host process fills it once, whether it is there or not: one whose filling was cut off looks the
   // same.

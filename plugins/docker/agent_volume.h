@@ -12,6 +12,9 @@
 
 namespace csb::docker {
 
+// What it is called for the agent at this path; "" when that can't be read.
+std::string AgentVolumeName(const Names& names, const std::string& agent);
+
 // The volume's name. `agent`: the binary's path; `image`: any that the engine has. Blocks; repeated calls,
 // also of several hosts at once, end in the same volume.
 Result<std::string> MakeAgentVolume(Engine& engine, const Names& names, Labels labels,

@@ -149,7 +149,7 @@ void WriteHostConfig(json::Writer& w, const Options& options, const ContainerSpe
   Ulimits(w);
   json::Key(w, "LogConfig");
   w.StartObject();
-  json::Member(w, "Type", "none");
+  json::Member(w, "Type", spec.log ? "json-file" : "none");
   w.EndObject();
   json::Key(w, "RestartPolicy");
   w.StartObject();

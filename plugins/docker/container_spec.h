@@ -28,6 +28,7 @@ struct ContainerSpec {
   std::string agent_volume;    // exec: holds the agent
   std::string network;         // the engine's name of it; "" for none
   std::string blocked;         // ranges that the agent makes unreachable
+  bool log = false;            // keep what the agent writes: a log driver makes starting a quarter slower
 };
 
 // Where the agent stands inside.

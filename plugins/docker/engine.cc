@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "plugins/common/printable.h"
 #include "plugins/docker/engine_error.h"
 #include "plugins/docker/engine_json.h"
 
@@ -168,6 +169,23 @@ Status Engine::Remove(const std::string& id, Limit limit) {
   auto waited = Ask("POST", "/containers/" + UrlEscape(id) + "/wait?condition=removed",
                     "wait for a container's removal", limit);
   return waited || waited.error().code == CSB_E_NOT_FOUND ? Status() : Status(answer.error());
+}
+
+Result<std::string> Engine::Complaints(const std::string& id, Limit limit) {
+  auto answer =
+      Ask("GET", "/containers/" + UrlEscape(id) + "/logs?stderr=1&tail=5", "read a container's log", limit);
+  if (!answer) return answer.error();
+  std::string out;
+  // Frames of 8 bytes and text, as an exec session's (exec_stream.h): the text is what is printable here.
+  std::string_view rest = answer->body;
+  while (rest.size() > 8 && out.size() < 1024) {
+    const auto byte = [&](size_t i) { return static_cast<size_t>(static_cast<unsigned char>(rest[i])); };
+    const size_t length = byte(4) << 24 | byte(5) << 16 | byte(6) << 8 | byte(7);
+    rest.remove_prefix(8);
+    out += std::string(rest.substr(0, length));
+    rest.remove_prefix(std::min(length, rest.size()));
+  }
+  return Printable(out, 1024);
 }
 
 Status Engine::WaitEnd(const std::string& id, Limit limit) {

@@ -101,6 +101,8 @@ class Engine {
   // CSB_E_CONFLICT: the name is taken. CSB_E_NOT_FOUND: no such image.
   Result<std::string> CreateContainer(const std::string& name, const std::string& body, Limit limit);
   Status Start(const std::string& id, Limit limit);
+  // What it wrote to stderr, made printable, at most 1 KiB; for one with a log.
+  Result<std::string> Complaints(const std::string& id, Limit limit);
   // Until it has ended; one that is gone is no error.
   Status WaitEnd(const std::string& id, Limit limit);
   // Kills first. One that is gone is no error; waits for one that is being removed.

@@ -212,19 +212,45 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const I
   if (Status s = engine_.Start(id, kChangeLimit); !s) return give_up(s.error());
   auto info = engine_.Inspect(id, kAskLimit);
   if (!info) return give_up(info.error());
-  if (!info->alive())
-    return give_up(
-        {CSB_E_UNAVAILABLE, "the container ended at once, with exit code " + std::to_string(info->exit_code),
+  const auto ended = [&](int exit_code) {
+    const Error error = give_up(
+        {CSB_E_UNAVAILABLE, "the container ended at once, with exit code " + std::to_string(exit_code),
          "is the image for this machine's processor? docker.agent must be the agent of this version", false});
+    return WithComplaints(error, spec, wanted.container);
+  };
+  if (!info->alive()) return ended(info->exit_code);
   if (channel == ChannelKind::kSocket && kill(info->pid, 0) != 0 && errno == ESRCH) {
+    auto again = engine_.Inspect(id, kAskLimit);
+    if (again && !again->alive()) return ended(again->exit_code);
     *wrong_channel = true;
     return give_up({CSB_E_UNAVAILABLE, "the container's processes can't be seen from here", "", true});
   }
   Live live{wanted.user,   id,           wanted.container, wanted.slot, channel, info->pid,
             wanted.limits, wanted.image, Rfc3339Now()};
   auto connected = Connect(sandbox, *info, std::move(live), kReadyLimit, on_lost);
-  if (!connected) return give_up(connected.error());
-  return connected;
+  if (connected) return connected;
+  auto again = engine_.Inspect(id, kAskLimit);
+  if (again && !again->alive()) return ended(again->exit_code);
+  return give_up(connected.error());
+}
+
+// Started once more with a log, to hear why.
+Error Launcher::WithComplaints(Error error, ContainerSpec spec, const std::string& name) {
+  spec.log = true;
+  const std::string control = names_.Slot("probe-" + std::to_string(getpid()) + "-0");
+  if (spec.channel == ChannelKind::kSocket) {
+    spec.control = control;
+    if (!MakeFolders(control, 0755)) return error;
+  }
+  auto id = engine_.CreateContainer(name, ContainerBody(options_, spec), kChangeLimit);
+  if (id) {
+    if (engine_.Start(*id, kChangeLimit) && engine_.WaitEnd(*id, kAskLimit))
+      if (auto said = engine_.Complaints(*id, kAskLimit); said && !said->empty())
+        error.message += ": " + *said;
+    if (Status s = engine_.Remove(*id, kChangeLimit); !s) host_.LogWarn(s.error().message);
+  }
+  rmdir(control.c_str());
+  return error;
 }
 
 Result<std::shared_ptr<Sandbox>> Launcher::Attach(const ContainerInfo& info, const std::string& user,

@@ -75,6 +75,7 @@ class Launcher {
   Result<std::shared_ptr<Sandbox>> Connect(std::shared_ptr<Sandbox> sandbox, const ContainerInfo& info,
                                            Live live, std::chrono::milliseconds limit,
                                            Sandbox::OnLost on_lost);
+  Error WithComplaints(Error error, ContainerSpec spec, const std::string& name);
   Result<std::string> AgentVolume(const std::string& image);
   Result<std::string> Network(const Limits& limits, std::string* blocked);
   mode_t SocketMode();

@@ -127,7 +127,7 @@ std::unique_ptr<Pooled> Pool::Make() {
                                    .folder = pooled->folder,
                                    .limits = options_.limits,
                                    .labels = labels},
-                                  {}, {});
+                                  {}, on_lost_);
   if (!sandbox) return fail(sandbox.error());
   pooled->sandbox = *sandbox;
   if (auto image = engine_.Image(options_.image, kAskLimit)) pooled->image_id = image->id;

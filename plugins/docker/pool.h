@@ -44,6 +44,8 @@ class Pool {
   void Refill();
   // The image's name means something else now, or one of them ended: what does not fit any more is removed.
   void Check();
+  // Of what is made from now on; called when one ends (Check looks after it).
+  void SetLostHandler(Sandbox::OnLost on_lost) { on_lost_ = std::move(on_lost); }
   size_t size() const;
   bool wanted() const { return options_.pool_size > 0; }
 
@@ -71,6 +73,7 @@ class Pool {
   const Options& options_;
   const Names& names_;
   const std::string host_id_;
+  Sandbox::OnLost on_lost_;
   mutable std::mutex mutex_;
   std::condition_variable idle_;
   std::deque<std::unique_ptr<Pooled>> ready_;

@@ -21,6 +21,8 @@ namespace {
 
 // Time for `docker restart` by hand to start again what it stopped.
 constexpr std::chrono::seconds kCleanDelay{10};
+// After the last create: the user's first call, and a burst of other users, come before the pool.
+constexpr std::chrono::milliseconds kRefillDelay{500};
 
 // Live processes that listen for the agent of a sandbox; their sockets are named PID-N.sock (sandbox.cc).
 int HostsAt(const std::string& control) {
@@ -79,6 +81,7 @@ Registry::Registry(HostRef host, Reactor& reactor, Engine& engine, const Options
       pool_(host, launcher_, engine, options, names, host_id),
       shared_(std::make_shared<Shared>()) {
   shared_->registry = this;
+  pool_.SetLostHandler(LostHandler());
 }
 
 Registry::~Registry() {
@@ -140,7 +143,8 @@ Sandbox::OnLost Registry::LostHandler() {
 void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
   Forget(sandbox);
   const std::string user = sandbox->live().user, container = sandbox->live().container;
-  if (user.empty()) return;  // still being made, or the pool's, which looks after its own
+  // Still being made, or the pool's.
+  if (user.empty()) return InBackground([](Registry& registry) { registry.pool_.Check(); });
   InBackground([sandbox, user, container, loss](Registry& registry) {
     const bool oom = sandbox->SawOom();
     sandbox->Detach();
@@ -172,6 +176,15 @@ void Registry::AfterEnd(const std::string& user, const std::string& container, p
   if (Status s = launcher_.Remove(info->id, SlotOf(*info)); !s) return host_.LogWarn(s.error().message);
   auto again = MakeLocked(user, name, record->limits, record->image, {});
   if (!again) host_.LogWarn("sandbox " + info->name + " can't be started again: " + again.error().message);
+}
+
+void Registry::RefillLater() {
+  if (!pool_.wanted()) return;
+  const std::lock_guard lock(mutex_);
+  if (refill_ != 0) reactor_.CancelTimer(refill_);
+  refill_ = reactor_.At(Reactor::Clock::now() + kRefillDelay, [shared = shared_] {
+    shared->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Refill(); }); });
+  });
 }
 
 void Registry::CleanLater(const std::string& user) {
@@ -345,8 +358,8 @@ Result<std::shared_ptr<Sandbox>> Registry::ClaimLocked(const std::string& user, 
       Keep(pooled->sandbox);
       InBackground([path](Registry& registry) {
         if (Status s = SyncFile(path); !s && Exists(path)) registry.host_.LogWarn(s.error().message);
-        registry.pool_.Refill();
       });
+      RefillLater();
       return pooled->sandbox;
     }
     // While it may be there, perhaps with its new name, the record says whose it is.
@@ -398,6 +411,7 @@ Result<std::shared_ptr<Sandbox>> Registry::LaunchLocked(const std::string& name,
   record.container = (*sandbox)->live().container;
   if (Status s = WriteRecord(path, record); !s) host_.LogWarn(s.error().message);
   Keep(*sandbox);
+  RefillLater();
   InBackground([path](Registry& registry) {
     // What has to outlive a power cut; nobody waits for the disk.
     if (Status s = SyncFile(path); !s && Exists(path)) registry.host_.LogWarn(s.error().message);
@@ -434,6 +448,7 @@ Result<bool> Registry::StopLocked(const std::string& user, const std::string& na
     alive = info->alive();
   }
   if (Status s = launcher_.Remove(container, slot); !s) return s.error();
+  RefillLater();  // there may be room again
   return alive;
 }
 

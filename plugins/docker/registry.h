@@ -58,6 +58,8 @@ class Registry {
   std::vector<Record> Records(bool* complete = nullptr) const;
   std::vector<std::shared_ptr<Sandbox>> Attached() const;
 
+  // Fills the pool once nobody has come for a while.
+  void RefillLater();
   // Removes a dead container after a while in which whoever restarts it by hand is not disturbed.
   void CleanLater(const std::string& user);
   // Removes it now unless it lives; whoever is attached here lets go.
@@ -102,6 +104,7 @@ class Registry {
   const std::shared_ptr<Shared> shared_;
   mutable std::mutex mutex_;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
+  Reactor::TimerId refill_ = 0;
 };
 
 }  // namespace csb::docker

@@ -10,6 +10,7 @@
 #include "clara_sandbox/cpp/identity.h"
 #include "plugins/common/rfc3339.h"
 #include "plugins/common/small_file.h"
+#include "plugins/docker/agent_volume.h"
 #include "plugins/docker/installation.h"
 
 namespace csb::docker {
@@ -153,6 +154,8 @@ class Sweeper {
     if (mounted_.contains(volume.name) || kept_.contains(volume.name)) return;
     if (kind == "pool" && HostAlive(names_, LabelOf(volume.labels, kLabelHost))) return;
     if (kind != "pool" && kind != "agent") return;
+    // The next exec channel wants it, perhaps at this moment.
+    if (kind == "agent" && volume.name == AgentVolumeName(names_, registry_.options().agent)) return;
     // That of a claimed one is known by its record alone.
     if (kind == "pool" && !records_known_) return;
     // In use by what came meanwhile: the engine refuses.

@@ -14,8 +14,10 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{100}, kLongestPause{5'000};
 
-std::string Filters(const std::string& label) {
-  return UrlEscape(R"({"type":["container"],"label":[")" + label + R"("]})");
+// Not by label: what an image's name means is told of the image, whose labels are its maker's.
+std::string Filters() {
+  return UrlEscape(R"({"type":["container","image"],"event":["die","oom","pause","unpause","destroy",)"
+                   R"("tag","untag","import","load","pull","delete"]})");
 }
 
 }  // namespace
@@ -39,7 +41,7 @@ struct Watcher::Impl : std::enable_shared_from_this<Impl> {
     auto lines =
         std::make_shared<JsonLines>([me = shared_from_this()](const json::Value& event) { me->On(event); });
     HttpRequest request;
-    request.target = engine.prefix() + "/events?filters=" + Filters(registry.names().InstallationFilter());
+    request.target = engine.prefix() + "/events?filters=" + Filters();
     request.timeout = milliseconds(0);
     request.on_data = [lines](std::string_view piece) { return lines->Take(piece); };
     const std::lock_guard lock(mutex);
@@ -74,6 +76,10 @@ struct Watcher::Impl : std::enable_shared_from_this<Impl> {
     pause = kFirstPause;
     warned = false;
     const std::string action(json::GetString(event, "Action").value_or(""));
+    if (json::GetString(event, "Type") == "image") {
+      if (registry.pool().wanted()) registry.InBackground([](Registry& r) { r.pool().Check(); });
+      return;
+    }
     const json::Value* actor = json::Find(event, "Actor");
     const std::string id(actor != nullptr ? json::GetString(*actor, "ID").value_or("") : "");
     for (const auto& sandbox : registry.Attached())
@@ -103,6 +109,7 @@ struct Watcher::Impl : std::enable_shared_from_this<Impl> {
       else
         sandbox->SetPaused(it->status == "paused");
     }
+    if (r.pool().wanted()) r.pool().Check();
     const std::lock_guard lock(mutex);
     pause = kFirstPause;
   }
