@@ -16,7 +16,7 @@ constexpr size_t kMostReport = 64 << 10;
 constexpr uint64_t kLimitMs = 10'000;
 
 // Shared with the channel, which may answer after the waiter has gone.
-struct Collector : AgentSink {
+struct Collector final : AgentSink {
   std::mutex mutex;
   std::condition_variable changed;
   std::string out, err;
