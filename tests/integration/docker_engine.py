@@ -8,7 +8,11 @@
 import json
 import os
 import pathlib
+import shutil
+import signal
 import subprocess
+import tempfile
+import time
 
 OWN = "clara-sandbox.installation"
 
@@ -68,3 +72,38 @@ class Engine:
             self.run("volume", "rm", "-f", name, check=False)
         for name in self.lines("network", "ls", "-q", "--filter", "label=" + self.label(root)):
             self.run("network", "rm", name, check=False)
+
+
+class OwnEngine(Engine):
+    """One more engine, for a test that kills it: OwnEngine("--live-restore").up() … .close()"""
+
+    def __init__(self, *options):
+        self.folder = tempfile.mkdtemp(prefix="csb-engine-", dir="/tmp")
+        self.options = options
+        self.script = pathlib.Path(os.environ["CSB_SOURCE_DIR"], "tests/engines/docker.sh")
+        super().__init__(f"unix://{self.folder}/e/run/docker.sock", "clara-sandbox-test:latest")
+
+    def do(self, action, *options):
+        done = subprocess.run([self.script, action, "--dir", self.folder + "/e", *options], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        if done.returncode != 0:
+            raise AssertionError(f"docker.sh {action}: {done.stdout}")
+        return done.stdout
+
+    def up(self):
+        self.do("up", *self.options)
+        return self
+
+    def stop(self, sig=signal.SIGKILL):
+        """Ends dockerd, and nothing else, with this signal."""
+        pid = int(self.do("pid"))
+        os.kill(pid, sig)
+        deadline = time.monotonic() + 40
+        while os.path.exists(f"/proc/{pid}"):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"dockerd {pid} does not end")
+            time.sleep(0.02)
+
+    def close(self):
+        self.do("down", "--purge")
+        shutil.rmtree(self.folder)
