@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // doctor: what is wrong with this machine or its configuration, and what to do about it.
+#include <algorithm>
+
 #include "clara_sandbox/cpp/json.h"
 #include "host/commands/ask.h"
 #include "host/commands/commands.h"
@@ -8,6 +10,7 @@
 #include "host/commands/print.h"
 #include "host/config/host_options.h"
 #include "host/log/logger.h"
+#include "host/service/policy.h"
 
 namespace csb::host {
 namespace {
@@ -48,9 +51,14 @@ bool CheckBackend(BackendInstance& backend, Timers& timers, Findings& findings) 
     for (const auto& member : enforces->GetObject())
       if (member.value.IsObject() && !json::GetBool(member.value, "enforced").value_or(true)) {
         const std::string limit = OneLine({member.name.GetString(), member.name.GetStringLength()});
+        const bool required =
+            std::find(kProtections.begin(), kProtections.end(), limit) != kProtections.end();
         findings.push_back(
-            {Level::kWarn, name, limit + " is not enforced: " + Text(member.value, "by"),
-             "A service beyond loopback refuses this, unless sandbox.allow_unenforced names " + limit + "."});
+            {required ? Level::kWarn : Level::kOk, name,
+             limit + " is not enforced: " + Text(member.value, "by"),
+             required ? "A service beyond loopback refuses this, unless sandbox.allow_unenforced names " +
+                            limit + "."
+                      : std::string()});
       }
   return true;
 }

@@ -14,8 +14,6 @@ namespace {
 
 constexpr uint64_t kMostTmp = 1 << 30;
 constexpr uint64_t kMostShm = 64 << 20;
-// The agent and a supervisor for each command need room beside what user code may have.
-constexpr uint64_t kAgentPids = 8;
 
 void Strings(json::Writer& w, const char* key, const std::vector<std::string>& values) {
   json::Key(w, key);
@@ -135,10 +133,10 @@ void WriteHostConfig(json::Writer& w, const Options& options, const ContainerSpe
   Strings(w, "CapDrop", {"ALL"});
   Strings(w, "CapAdd", Capabilities(spec));
   std::vector<std::string> security = {"no-new-privileges:true"};
-  if (options.seccomp.empty())
-    security.push_back("seccomp=" + SeccompProfile());
-  else if (options.seccomp != "docker")
-    security.push_back("seccomp=" + options.seccomp);
+  if (!spec.seccomp_file.empty())
+    security.push_back("seccomp=" + spec.seccomp_file);
+  else if (const std::string profile = ProfileOf(options); !profile.empty())
+    security.push_back("seccomp=" + profile);
   Strings(w, "SecurityOpt", security);
   json::Member(w, "IpcMode", "private");
   json::Member(w, "CgroupnsMode", "private");
@@ -174,7 +172,11 @@ std::string ContainerBody(const Options& options, const ContainerSpec& spec) {
   Strings(w, "Entrypoint", {});
   Strings(w, "Cmd", AgentCommand(options, spec));
   json::Member(w, "Tty", false);
-  json::Member(w, "NetworkDisabled", spec.network.empty());
+  // The agent takes SIGTERM for its host's wish to end all; an engine that stops a container is no such wish.
+  json::Member(w, "StopSignal", "SIGKILL");
+  // Twice as fast as the mode "none" alone; but then /etc/hosts is the image's, and the agent has to write
+  // it.
+  json::Member(w, "NetworkDisabled", spec.network.empty() && !options.read_only);
   json::Key(w, "Healthcheck");
   w.StartObject();
   Strings(w, "Test", {"NONE"});
@@ -187,6 +189,11 @@ std::string ContainerBody(const Options& options, const ContainerSpec& spec) {
   w.EndObject();
   w.EndObject();
   return {buffer.GetString(), buffer.GetSize()};
+}
+
+std::string ProfileOf(const Options& options) {
+  if (options.seccomp.empty()) return SeccompProfile();
+  return options.seccomp == "docker" ? std::string() : options.seccomp;
 }
 
 std::string SeccompProfile() {

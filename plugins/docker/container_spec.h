@@ -15,6 +15,8 @@
 namespace csb::docker {
 
 inline constexpr char kWorkspaceInside[] = "/workspace";
+// The agent, and a supervisor for each command, need room beside what user code may have.
+inline constexpr uint64_t kAgentPids = 8;
 inline constexpr char kControlInside[] = "/run/clara/ctl";
 
 struct ContainerSpec {
@@ -28,6 +30,7 @@ struct ContainerSpec {
   std::string agent_volume;    // exec: holds the agent
   std::string network;         // the engine's name of it; "" for none
   std::string blocked;         // ranges that the agent makes unreachable
+  std::string seccomp_file;    // the profile's path, for an engine that takes no text
   bool log = false;            // keep what the agent writes: a log driver makes starting a quarter slower
 };
 
@@ -35,6 +38,8 @@ struct ContainerSpec {
 std::string AgentInside(ChannelKind channel);
 // JSON; see Docker Engine API, ContainerCreate.
 std::string ContainerBody(const Options& options, const ContainerSpec& spec);
+// The profile to use, as text; "" for the engine's own default.
+std::string ProfileOf(const Options& options);
 // Our policy of system calls in the engine's form (Docker docs, "Seccomp security profiles").
 std::string SeccompProfile();
 

@@ -89,8 +89,9 @@ TEST_F(ContainerSpecTest, NothingElseIsThere) {
   std::vector<std::string> top, host;
   for (const auto& member : body_.GetObject()) top.emplace_back(member.name.GetString());
   for (const auto& member : body_["HostConfig"].GetObject()) host.emplace_back(member.name.GetString());
-  EXPECT_THAT(top, UnorderedElementsAre("Image", "Hostname", "User", "WorkingDir", "Entrypoint", "Cmd", "Tty",
-                                        "NetworkDisabled", "Healthcheck", "Labels", "HostConfig"));
+  EXPECT_THAT(top,
+              UnorderedElementsAre("Image", "Hostname", "User", "WorkingDir", "Entrypoint", "Cmd", "Tty",
+                                   "StopSignal", "NetworkDisabled", "Healthcheck", "Labels", "HostConfig"));
   EXPECT_THAT(host, UnorderedElementsAre("NetworkMode", "Memory", "MemorySwap", "NanoCpus", "PidsLimit",
                                          "StorageOpt", "CapDrop", "CapAdd", "SecurityOpt", "IpcMode",
                                          "CgroupnsMode", "ReadonlyRootfs", "Init", "Runtime", "Mounts",

@@ -260,7 +260,14 @@ Status Engine::EnsureBridge(const std::string& name, const Labels& labels, Limit
   auto made = Ask("POST", "/networks/create", "create the network " + name, limit, NetworkBody(name, labels));
   // Another host process may have been faster.
   if (!made && made.error().code != CSB_E_CONFLICT) return made.error();
-  return {};
+  // Some engines take the option and make something else of it.
+  found = AskJson("/networks/" + UrlEscape(name), "look for the network " + name, limit);
+  if (!found) return found.error();
+  Status apart = CheckBridge(*found, name);
+  if (apart || !made) return apart;
+  auto removed = Ask("DELETE", "/networks/" + UrlEscape(name), "remove the network " + name, limit);
+  return Error{CSB_E_UNSUPPORTED, "docker.network: this engine can't keep sandboxes on one bridge apart",
+               "docker.network=none, or the name of a network that the operator made for this", false};
 }
 
 }  // namespace csb::docker

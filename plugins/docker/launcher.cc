@@ -100,6 +100,7 @@ Result<ChannelKind> Launcher::Channel(const std::string& image) {
   spec.folder = names_.Slot(slot);
   spec.control = names_.Slot(slot);
   spec.limits = options_.limits;
+  if (Status s = SeccompFile(&spec.seccomp_file); !s) return s.error();
   auto id = engine_.CreateContainer(names_.prefix() + slot, ContainerBody(options_, spec), kChangeLimit);
   rmdir(names_.Slot(slot).c_str());
   ChannelKind found = ChannelKind::kSocket;
@@ -122,6 +123,21 @@ mode_t Launcher::SocketMode() {
   // stranger.
   auto info = engine_.Info(kAskLimit);
   return geteuid() == 0 && info && !info->rootless && !info->userns_remap ? 0600 : 0666;
+}
+
+Status Launcher::SeccompFile(std::string* path) {
+  auto info = engine_.Info(kAskLimit);
+  const std::string profile = ProfileOf(options_);
+  if (!info || info->name != "Podman" || profile.empty()) return {};
+  if (engine_.http().endpoint().unix_socket.empty())
+    return Error{CSB_E_UNSUPPORTED,
+                 "docker.seccomp: Podman reads a profile from its own machine's files only",
+                 "set docker.seccomp=docker, for Podman's own profile", false};
+  const std::string file = names_.runtime() + "/seccomp.json";
+  if (auto text = ReadSmallFile(file); !text || *text != profile)
+    if (Status s = ReplaceSmallFile(file, profile); !s) return s;
+  *path = file;
+  return {};
 }
 
 Result<std::string> Launcher::AgentVolume(const std::string& image) {
@@ -180,6 +196,7 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const I
   spec.labels[kLabelInstallation] = names_.installation();
   spec.labels[kLabelSlot] = wanted.slot;
   spec.labels[kLabelChannel] = channel == ChannelKind::kSocket ? "socket" : "exec";
+  if (Status s = SeccompFile(&spec.seccomp_file); !s) return s.error();
   auto network = Network(wanted.limits, &spec.blocked);
   if (!network) return network.error();
   spec.network = *network;

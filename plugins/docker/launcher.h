@@ -79,6 +79,8 @@ class Launcher {
   Result<std::string> AgentVolume(const std::string& image);
   Result<std::string> Network(const Limits& limits, std::string* blocked);
   mode_t SocketMode();
+  // Podman takes what Docker takes as text for the path of a file.
+  Status SeccompFile(std::string* path);
   std::string RuntimeOf(const EngineInfo& engine) const;
 
   const HostRef host_;

@@ -108,7 +108,7 @@ constexpr csb_option kOptions[] = {
     Option({.key = "docker.read_only",
             .type = CSB_OPTION_BOOL,
             .default_value = "false",
-            .help = "The container's root can't be written; /tmp is in memory."}),
+            .help = "The container's root can't be written; /var/tmp is in memory then, as /tmp always is."}),
     Option(
         {.key = "docker.tmp",
          .type = CSB_OPTION_SIZE,

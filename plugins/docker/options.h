@@ -51,7 +51,7 @@ struct Options {
   std::string runtime;  // empty: the engine's default
   std::string seccomp;  // JSON of a profile, "" for ours, "docker" for the engine's default
   bool read_only = false;
-  uint64_t tmp_bytes = 0;  // of /tmp with read_only; 0: a quarter of the memory
+  uint64_t tmp_bytes = 0;  // of /tmp; 0: a quarter of the memory
   std::string blocked_ranges;
   int64_t pool_size = 0;
   int64_t max_containers = 10;

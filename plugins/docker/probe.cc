@@ -77,6 +77,7 @@ Findings Look(const Options& options, Engine& engine, Launcher& launcher) {
 
 Enforced Expected(const Options& options, const EngineInfo& engine) {
   const Limits& limits = options.limits;
+  const std::string runtime = options.runtime.empty() ? engine.default_runtime : options.runtime;
   const std::string by = "cgroup v" + std::to_string(engine.cgroup_version) + " ";
   const auto one = [&](bool held, const char* controller, bool wanted, std::string value) -> Enforcement {
     if (!wanted) return {false, "unlimited", "no limit is configured", false};
@@ -94,15 +95,23 @@ Enforced Expected(const Options& options, const EngineInfo& engine) {
   out["network"] = {ours, limits.network,
                     ours ? "network namespace; private ranges unreachable by routes"
                          : "the named network is joined as it is"};
-  out["seccomp"] = {true, "filter",
-                    options.seccomp.empty()       ? "our allowlist"
-                    : options.seccomp == "docker" ? "the engine's default profile"
-                                                  : "the configured profile"};
+  const bool own_kernel =
+      runtime.find("runsc") != std::string::npos || runtime.find("kata") != std::string::npos;
+  if (own_kernel)
+    out["seccomp"] = {false, "off",
+                      "no filter inside; the runtime's own kernel takes the calls (" + runtime + ")"};
+  else
+    out["seccomp"] = {true, "filter",
+                      options.seccomp.empty()       ? "our allowlist"
+                      : options.seccomp == "docker" ? "the engine's default profile"
+                                                    : "the configured profile"};
   const bool userns = engine.rootless || engine.userns_remap;
   out["userns"] = {
       userns, userns ? "user namespace" : "host",
       userns ? "userns-remap or rootless" : "the engine remaps no uids; user code has no capability"};
-  out["no_new_privs"] = {true, "1", "prctl(PR_SET_NO_NEW_PRIVS)"};
+  out["no_new_privs"] = {
+      !own_kernel, own_kernel ? "unknown" : "1",
+      own_kernel ? "the runtime's own kernel does not tell" : "prctl(PR_SET_NO_NEW_PRIVS)"};
   return out;
 }
 

@@ -117,7 +117,8 @@ Result<Enforced> EnforcedOf(std::string_view text, const ReadBackContext& c) {
                                       : Missing(c.limits.cpu > 0);
   const auto pids = Count(report, "pids_limit");
   out["pids"] = !pids && c.host.pids ? Enforcement{true, std::to_string(*c.host.pids), Outside(c, "pids")}
-                : pids               ? Enforcement{true, std::to_string(*pids), Text(report, "pids_by")}
+                : pids               ? Enforcement{true, std::to_string(*pids),
+                                     Text(report, "pids_by") + " (8 of them for the agent)"}
                                      : Missing(c.limits.pids > 0);
   const auto disk = Count(report, "workspace_bytes");
   if (c.limits.disk > 0 && disk && *disk <= c.limits.disk)

@@ -168,12 +168,24 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
     return true;
   }
 
+  std::string Name() const {
+    const std::lock_guard lock(mutex);
+    return live.name;
+  }
+
   // Whether the last kill for memory has been told by nobody: it took the agent.
   bool OomTook(uint64_t before) const {
     return oom ? OomKills() > std::max(before, oom_told.load()) : oom_seen.load();
   }
 
   void Amend(uint64_t before, AgentOutcome& outcome) {
+    if (outcome.code != CSB_OK && paused_now()) {
+      const std::string container = Name();
+      outcome.message = "the container " + container +
+                        " is paused: " + outcome.message.substr(0, outcome.message.find(", and "));
+      outcome.hint = "docker unpause " + container + "; what runs in it goes on then";
+      return;
+    }
     if (outcome.code == CSB_OK) {
       // The agent tells by itself, as it sees the counter too; what to raise is ours to say.
       if (outcome.result.find("OOM killed") == std::string::npos) return;
