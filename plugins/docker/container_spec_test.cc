@@ -70,6 +70,7 @@ TEST_F(ContainerSpecTest, EverythingThatProtectsIsThere) {
   EXPECT_TRUE(At("Entrypoint").Empty()) << "the image's would run before the agent";
   EXPECT_THAT(Texts(At("Healthcheck")["Test"]), ElementsAre("NONE"));
   EXPECT_FALSE(At("Tty").GetBool());
+  EXPECT_STREQ(At("StopSignal").GetString(), "SIGKILL") << "the agent takes SIGTERM for its host's word";
   EXPECT_THAT(Texts(Host("CapDrop")), ElementsAre("ALL"));
   EXPECT_THAT(Texts(Host("CapAdd")), UnorderedElementsAre("SETUID", "SETGID", "KILL", "SETPCAP", "CHOWN"));
   EXPECT_THAT(Texts(Host("SecurityOpt")), Contains("no-new-privileges:true"));
@@ -274,6 +275,26 @@ TEST_F(ContainerSpecTest, OurProfileDeniesWhatItDoesNotName) {
     }
   ASSERT_EQ(rules["clone3"].size(), 1u);
   EXPECT_EQ((*rules["clone3"][0])["errnoRet"].GetInt(), ENOSYS);
+}
+
+// With a read-only root the engine has to write /etc/hosts.
+TEST_F(ContainerSpecTest, AReadOnlyRootWithoutANetworkHasNone) {
+  options_.read_only = true;
+  Make();
+  EXPECT_STREQ(Host("NetworkMode").GetString(), "none");
+}
+
+TEST_F(ContainerSpecTest, ALogIsKeptOnlyWhereItIsAskedFor) {
+  spec_.log = true;
+  Make();
+  EXPECT_STREQ(Host("LogConfig")["Type"].GetString(), "json-file");
+}
+
+TEST_F(ContainerSpecTest, AnEngineThatReadsFilesGetsTheProfileAsOne) {
+  spec_.seccomp_file = "/run/csb/seccomp.json";
+  Make();
+  EXPECT_EQ(Profile(), "/run/csb/seccomp.json");
+  EXPECT_EQ(ProfileOf(options_), SeccompProfile());
 }
 
 TEST_F(ContainerSpecTest, OtherProfilesAreHandedOn) {

@@ -14,6 +14,7 @@ using csb::testing::FakeServer;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using ::testing::StartsWith;
 using namespace std::chrono_literals;
 
@@ -266,24 +267,54 @@ TEST_F(EngineTest, AVolumeThatIsThereTellsItsLabels) {
   EXPECT_EQ(has->at("clara-sandbox.user"), "bob");
 }
 
+constexpr char kApart[] = R"({"Options":{"com.docker.network.bridge.enable_icc":"false"}})";
+constexpr char kTogether[] = R"({"Options":{"com.docker.network.bridge.enable_icc":"true"}})";
+
 TEST_F(EngineTest, ABridgeIsMadeOnceAndCheckedAlways) {
   Serve({{"POST /networks/create", {Answer(R"({"Id":"n"})", "201 Created")}},
-         {"GET /networks/good", {Answer(R"({"Options":{"com.docker.network.bridge.enable_icc":"false"}})")}},
-         {"GET /networks/open", {Answer(R"({"Options":{"com.docker.network.bridge.enable_icc":"true"}})")}},
+         {"GET /networks/b", {Message("404 Not Found", "no such network"), Answer(kApart)}},
+         {"GET /networks/open", {Answer(kTogether)}},
          {"GET /networks/broken", {Message("500 Internal Server Error", "no")}}});
-  EXPECT_TRUE(engine_->EnsureBridge("missing", {}, kLimit));
-  EXPECT_TRUE(engine_->EnsureBridge("good", {}, kLimit));
-  EXPECT_THAT(lines(), ElementsAre("GET /v1.41/networks/missing", "POST /v1.41/networks/create",
-                                   "GET /v1.41/networks/good"));
+  EXPECT_TRUE(engine_->EnsureBridge("b", {}, kLimit));
+  EXPECT_TRUE(engine_->EnsureBridge("b", {}, kLimit));
+  EXPECT_THAT(lines(), ElementsAre("GET /v1.41/networks/b", "POST /v1.41/networks/create",
+                                   "GET /v1.41/networks/b", "GET /v1.41/networks/b"));
   const Status open = engine_->EnsureBridge("open", {}, kLimit);
   ASSERT_FALSE(open);
   EXPECT_EQ(open.error().code, CSB_E_CONFLICT);
   EXPECT_FALSE(engine_->EnsureBridge("broken", {}, kLimit));
+  for (const std::string& line : lines()) EXPECT_THAT(line, Not(StartsWith("DELETE"))) << "not ours";
 }
 
 TEST_F(EngineTest, TheSecondOfTwoWhoMakeABridgeIsFine) {
-  Serve({{"POST /networks/create", {Message("409 Conflict", "network with name b already exists")}}});
+  Serve({{"POST /networks/create", {Message("409 Conflict", "network with name b already exists")}},
+         {"GET /networks/b", {Message("404 Not Found", "no such network"), Answer(kApart)}}});
   EXPECT_TRUE(engine_->EnsureBridge("b", {}, kLimit));
+}
+
+TEST_F(EngineTest, ABridgeThatDoesNotKeepApartIsNotUsed) {
+  Serve({{"POST /networks/create", {Answer(R"({"Id":"n"})", "201 Created")}},
+         {"GET /networks/b", {Message("404 Not Found", "no such network"), Answer(kTogether)}},
+         {"DELETE /networks/b", {Answer("", "204 No Content")}}});
+  const Status made = engine_->EnsureBridge("b", {}, kLimit);
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, CSB_E_UNSUPPORTED);
+  EXPECT_THAT(made.error().hint, HasSubstr("docker.network=none"));
+  EXPECT_EQ(lines().back(), "DELETE /v1.41/networks/b");
+}
+
+TEST_F(EngineTest, WhatAContainerComplainedOfIsPrintable) {
+  const auto frame = [](std::string_view text) {
+    return std::string("\x02\0\0\0\0\0\0", 7) + static_cast<char>(text.size()) + std::string(text);
+  };
+  Serve({{"GET /containers/c1/logs?stderr=1&tail=5", {Answer(frame("no such\x1b[2J ") + frame("file\n"))}},
+         {"GET /containers/c2/logs?stderr=1&tail=5",
+          {Answer(std::string("\x02\0\0\0\xFF\xFF\xFF\xFF", 8) + "cut")}},
+         {"GET /containers/c3/logs?stderr=1&tail=5", {Answer("short")}}});
+  EXPECT_EQ(*engine_->Complaints("c1", kLimit), "no such [2J file");
+  EXPECT_EQ(*engine_->Complaints("c2", kLimit), "cut");
+  EXPECT_EQ(*engine_->Complaints("c3", kLimit), "");
+  EXPECT_EQ(engine_->Complaints("c4", kLimit).error().code, CSB_E_NOT_FOUND);
 }
 
 class PullTest : public EngineTest {
