@@ -86,7 +86,7 @@ DockerBackend::~DockerBackend() {
 Result<Registry*> DockerBackend::Ready() {
   if (Registry* ready = ready_) return ready;
   // Nobody's sandboxes are there as long as no engine answered; and its version is known from here on.
-  if (auto info = engine_->Info(kAskLimit); !info) return info.error();
+  if (auto info = engine_->Info(kProbeLimit); !info) return info.error();
   const std::lock_guard lock(making_);
   if (Registry* ready = ready_) return ready;
   auto installation = InstallationId(options_.state_dir);

@@ -68,10 +68,11 @@ Result<json::Document> Engine::AskJson(const std::string& path, const std::strin
   return doc;
 }
 
-Result<EngineInfo> Engine::Info(Limit limit, bool fresh) {
-  if (!fresh) {
+Result<EngineInfo> Engine::Info(Limit limit, Limit max_age) {
+  {
     const std::lock_guard lock(mutex_);
-    if (known_) return info_;
+    if (known_ && (max_age == Limit::max() || std::chrono::steady_clock::now() - asked_ < max_age))
+      return info_;
   }
   HttpRequest request;
   request.target = "/version";  // every version answers without a prefix
@@ -103,6 +104,7 @@ Result<EngineInfo> Engine::Info(Limit limit, bool fresh) {
   const std::lock_guard lock(mutex_);
   info_ = info;
   known_ = true;
+  asked_ = std::chrono::steady_clock::now();
   return info;
 }
 

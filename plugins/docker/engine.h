@@ -88,8 +88,9 @@ class Engine {
 
   explicit Engine(std::unique_ptr<HttpClient> client) : client_(std::move(client)) {}
 
-  // Asks who is there and which version to speak; `fresh` asks again. Others call it by themselves.
-  Result<EngineInfo> Info(Limit limit, bool fresh = false);
+  // Asks who is there and which version to speak, where that is not known or older than max_age. Others call
+  // it by themselves.
+  Result<EngineInfo> Info(Limit limit, Limit max_age = Limit::max());
 
   Result<ImageInfo> Image(const std::string& name, Limit limit);  // CSB_E_NOT_FOUND
   // Whether the image's registry has it, as the daemon sees it.
@@ -137,6 +138,7 @@ class Engine {
   std::mutex mutex_;
   EngineInfo info_;     // api empty: not asked yet
   bool known_ = false;  // all of info_
+  std::chrono::steady_clock::time_point asked_;
 };
 
 // {"label":["a=b"]}, escaped for a query.

@@ -79,7 +79,7 @@ TEST_F(EngineTest, SpeaksTheOldestVersionThatIsEnough) {
   // Known from now on, until somebody wants to know anew.
   ASSERT_TRUE(engine_->Info(kLimit));
   EXPECT_EQ(lines().size(), 2u);
-  ASSERT_TRUE(engine_->Info(kLimit, true));
+  ASSERT_TRUE(engine_->Info(kLimit, Engine::Limit(0)));
   EXPECT_EQ(lines().size(), 4u);
 }
 

@@ -27,6 +27,8 @@ namespace csb::docker {
 
 // Of one call to the engine. A create of a user consists of several.
 inline constexpr std::chrono::milliseconds kAskLimit{5'000};
+// Of what a probe asks: the host waits five seconds for all of it.
+inline constexpr std::chrono::milliseconds kProbeLimit{3'000};
 inline constexpr std::chrono::milliseconds kChangeLimit{30'000};
 
 // What a create can tell its caller meanwhile, and be told.

@@ -10,6 +10,9 @@
 namespace csb::docker {
 namespace {
 
+// The backend has just asked when it starts, and some engines take a second to answer.
+constexpr Engine::Limit kRecent{2'000};
+
 struct Findings {
   EngineInfo engine;
   std::string reason, hint;
@@ -24,7 +27,7 @@ struct Findings {
 };
 
 void LookForImage(const Options& options, Engine& engine, Launcher& launcher, Findings& f) {
-  auto image = engine.Image(options.image, kAskLimit);
+  auto image = engine.Image(options.image, kProbeLimit);
   if (image) {
     auto channel = launcher.Channel(image->id);
     if (!channel) return f.Fail(channel.error());
@@ -37,7 +40,7 @@ void LookForImage(const Options& options, Engine& engine, Launcher& launcher, Fi
       "build or import it (deploy/sandbox-image/build makes one without a registry), and set "
       "DOCKER_SANDBOX_IMAGE (docker.image) to its name";
   if (!options.pull) return;
-  const Status pullable = engine.Pullable(options.image, kAskLimit);
+  const Status pullable = engine.Pullable(options.image, kProbeLimit);
   if (!pullable) {
     f.reason += ", and it can't be pulled: " + pullable.error().message;
     return;
@@ -49,7 +52,7 @@ void LookForImage(const Options& options, Engine& engine, Launcher& launcher, Fi
 
 Findings Look(const Options& options, Engine& engine, Launcher& launcher) {
   Findings f;
-  auto info = engine.Info(kAskLimit, true);
+  auto info = engine.Info(kProbeLimit, kRecent);
   if (!info) {
     f.Fail(info.error());
     return f;
