@@ -85,23 +85,33 @@ Service::Service(const std::string& binary, const std::string& backend,
     _exit(127);
   }
   const double start = NowMs();
+  HttpReply health;
   while (NowMs() - start < 15000) {
-    if (HttpClient(port_).Get("/health").status == 200) return;
-    if (waitpid(pid_, nullptr, WNOHANG) == pid_) break;
+    health = HttpClient(port_).Get("/health");
+    if (health.status == 200) return;
+    if (waitpid(pid_, nullptr, WNOHANG) == pid_) {
+      pid_ = -1;
+      break;
+    }
     poll(nullptr, 0, 20);  // there is no event for another process's bind
   }
-  fprintf(stderr, "clara-sandbox serve did not get healthy; its log:\n");
+  fprintf(stderr, "clara-sandbox serve did not get healthy: %s\nits log:\n", health.body.c_str());
   if (FILE* log = fopen((folder_ + "/log").c_str(), "r")) {
     char line[4096];
     while (fgets(line, sizeof line, log) != nullptr) fputs(line, stderr);
     fclose(log);
   }
+  End();
   exit(1);
 }
 
-Service::~Service() {
-  kill(pid_, SIGTERM);
-  waitpid(pid_, nullptr, 0);
+Service::~Service() { End(); }
+
+void Service::End() {
+  if (pid_ > 0) {
+    kill(pid_, SIGTERM);
+    waitpid(pid_, nullptr, 0);
+  }
   for (const std::string& folder : {runtime_, folder_}) {
     std::error_code failed;
     std::filesystem::remove_all(folder, failed);

@@ -29,6 +29,8 @@ class Service {
   std::string name() const { return folder_.substr(folder_.rfind('/') + 1); }
 
  private:
+  void End();
+
   std::string folder_, runtime_;
   uint16_t port_ = 0;
   pid_t pid_ = -1;
