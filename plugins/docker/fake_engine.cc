@@ -111,8 +111,9 @@ std::string Inspected(const FakeEngine::Container& c) {
 
 // Comes to each socket in the control folder, once; answers until it is ended.
 struct FakeEngine::Agent {
-  explicit Agent(std::string control)
+  explicit Agent(std::string control, bool mute = false)
       : control_(std::move(control)),
+        mute_(mute),
         stop_(eventfd(0, EFD_CLOEXEC)),
         watch_(inotify_init1(IN_CLOEXEC | IN_NONBLOCK)) {
     inotify_add_watch(watch_.get(), control_.c_str(), IN_CREATE | IN_ATTRIB);
@@ -167,8 +168,8 @@ struct FakeEngine::Agent {
     const int raw = fd.get();
     {
       FakeAgent agent(UniqueFd(dup(raw)));
-      agent.Send(protocol::Kind::kHello, 0, 0, csb::testing::kHelloText);
-      while (const auto frame = agent.Next(std::chrono::hours(1))) {
+      if (!mute_) agent.Send(protocol::Kind::kHello, 0, 0, csb::testing::kHelloText);
+      while (const auto frame = mute_ ? std::nullopt : agent.Next(std::chrono::hours(1))) {
         if (frame->kind == protocol::Kind::kPing)
           agent.Send(protocol::Kind::kPong, 0, frame->stream, frame->payload);
         if (frame->kind != protocol::Kind::kOpen) continue;
@@ -183,6 +184,7 @@ struct FakeEngine::Agent {
   }
 
   const std::string control_;
+  const bool mute_;
   const UniqueFd stop_, watch_;
   std::set<std::string> known_;
   std::mutex mutex_;
@@ -250,6 +252,16 @@ std::vector<FakeEngine::Container> FakeEngine::All() const {
 size_t FakeEngine::volumes() const {
   const std::lock_guard lock(mutex_);
   return volumes_.size();
+}
+
+size_t FakeEngine::Most() const {
+  const std::lock_guard lock(mutex_);
+  return most_;
+}
+
+void FakeEngine::Mute(bool mute) {
+  const std::lock_guard lock(mutex_);
+  mute_ = mute;
 }
 
 void FakeEngine::Fail(const std::string& method, const std::string& part, const std::string& status,
@@ -456,6 +468,7 @@ FakeEngine::Reply FakeEngine::Create(const std::string& name, const std::string&
   const std::string id = c.id;
   if (!c.volume.empty()) volumes_.try_emplace(c.volume);
   containers_[id] = std::move(c);
+  most_ = std::max(most_, containers_.size());
   return {"201 Created", R"({"Id":")" + id + R"(","Warnings":[]})"};
 }
 
@@ -467,7 +480,7 @@ FakeEngine::Reply FakeEngine::OfContainer(const std::string& method, const std::
   if (method == "GET" && rest == "/json") return {"200 OK", Inspected(c)};
   if (rest == "/start") {
     c.status = "running";
-    if (!c.control.empty()) agents_[c.id] = std::make_shared<Agent>(c.control);
+    if (!c.control.empty()) agents_[c.id] = std::make_shared<Agent>(c.control, mute_);
     return {"204 No Content", ""};
   }
   if (rest == "/rename") {

@@ -53,6 +53,9 @@ class FakeEngine {
   Container Of(const std::string& container) const;  // empty when there is none
   std::vector<Container> All() const;
   size_t volumes() const;
+  size_t Most() const;  // containers at once so far
+  // Agents of containers that are started from now on close each connection without a word.
+  void Mute(bool mute);
   std::string image_id = "sha256:0b2a";  // of whatever image is asked for; set before the requests
 
   // The next `times` requests of that method whose target contains `part` are answered with this status (as
@@ -113,7 +116,8 @@ class FakeEngine {
   std::vector<std::string> events_;
   int listeners_ = 0, cuts_ = 0;
   uint64_t next_ = 1;
-  bool down_ = false, stopping_ = false;
+  bool down_ = false, stopping_ = false, mute_ = false;
+  size_t most_ = 0;
   std::unique_ptr<csb::testing::FakeServer> server_;
 };
 

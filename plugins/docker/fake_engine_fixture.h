@@ -50,7 +50,7 @@ class FakeEngineTest : public ::testing::Test {
       reactor = *Reactor::Create("docker-test");
       engine = std::make_unique<Engine>(*HttpClient::Create(*reactor, endpoint));
       mark.emplace(*HostMark::Make(names));
-      registry = std::make_unique<Registry>(host.ref(), *reactor, *engine, options, names, mark->id());
+      registry = std::make_unique<Registry>(host.ref(), *reactor, *engine, this->options, names, mark->id());
     }
     ~Host() {
       registry.reset();
@@ -62,7 +62,7 @@ class FakeEngineTest : public ::testing::Test {
     }
     Status Sweep() { return docker::Sweep(host.ref(), *registry); }
 
-    const Options options;
+    Options options;
     const Names& names;
     csb::testing::FakeHost host;
     std::unique_ptr<Reactor> reactor;

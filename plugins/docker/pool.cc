@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/docker/pool.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <vector>
@@ -77,18 +79,24 @@ bool Pool::Discard(const Pooled& pooled) {
 }
 
 // Places are counted in the engine, since other host processes have sandboxes too.
-bool Pool::Room() {
+bool Pool::Room(int64_t more) {
   auto all = engine_.List(names_.InstallationFilter(), kAskLimit);
   if (!all) return false;
   const auto count = std::count_if(all->begin(), all->end(), [](const ListedContainer& c) {
     return c.status == "running" || c.status == "paused" || c.status == "created" || c.status == "restarting";
   });
-  return count < options_.max_containers;
+  return count + more < options_.max_containers;
 }
 
 void Pool::MakeRoom() {
-  if (!wanted() || Room()) return;
+  if (!wanted() || Room(1)) return;
   std::unique_ptr<Pooled> pooled;
+  {
+    std::unique_lock lock(mutex_);
+    // A refill goes on no further while somebody is busy, but the one it is making takes a place.
+    idle_.wait(lock, [this] { return !making_; });
+  }
+  if (Room()) return;
   {
     const std::lock_guard lock(mutex_);
     if (ready_.empty()) return;
@@ -108,6 +116,7 @@ std::unique_ptr<Pooled> Pool::Make() {
   const auto fail = [&](const Error& error) {
     if (!pooled->volume.empty())
       if (Status s = engine_.RemoveVolume(pooled->volume, kChangeLimit); !s) host_.LogWarn(s.error().message);
+    if (!pooled->folder.empty()) rmdir(pooled->folder.c_str());
     host_.LogWarn("the pool of containers can't be filled: " + error.message);
     return nullptr;
   };
@@ -127,9 +136,11 @@ std::unique_ptr<Pooled> Pool::Make() {
                                    .folder = pooled->folder,
                                    .limits = options_.limits,
                                    .labels = labels},
-                                  {}, on_lost_);
+                                  {}, {});
   if (!sandbox) return fail(sandbox.error());
   pooled->sandbox = *sandbox;
+  // Only now: one that fails while it is made would have the next made, and so for ever.
+  pooled->sandbox->Claim("", name, on_lost_);
   if (auto image = engine_.Image(options_.image, kAskLimit)) pooled->image_id = image->id;
   return pooled;
 }
@@ -146,11 +157,13 @@ void Pool::Refill() {
       // Users first: a create that waits for the engine gets it alone.
       idle_.wait(lock, [this] { return busy_ == 0 || stopping_; });
       if (stopping_ || ready_.size() >= static_cast<size_t>(options_.pool_size)) break;
+      making_ = true;
     }
-    if (!Room()) break;
-    auto made = Make();
-    if (made == nullptr) break;
+    auto made = Room() ? Make() : nullptr;
     const std::lock_guard lock(mutex_);
+    making_ = false;
+    idle_.notify_all();
+    if (made == nullptr) break;
     ready_.push_back(std::move(made));
   }
   const std::lock_guard lock(mutex_);

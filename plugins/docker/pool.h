@@ -44,7 +44,8 @@ class Pool {
   void Refill();
   // The image's name means something else now, or one of them ended: what does not fit any more is removed.
   void Check();
-  // Of what is made from now on; called when one ends (Check looks after it).
+  // Of what is made from now on; called when one that is ready ends (Check looks after it). It must not look
+  // at live(), which a claim changes.
   void SetLostHandler(Sandbox::OnLost on_lost) { on_lost_ = std::move(on_lost); }
   size_t size() const;
   bool wanted() const { return options_.pool_size > 0; }
@@ -60,12 +61,12 @@ class Pool {
    private:
     Pool& pool_;
   };
-  // One place is needed for a user: gives up a pooled container when all places are taken.
+  // One place is needed for a user (Busy is held): gives up a pooled container when all places are taken.
   void MakeRoom();
 
  private:
   std::unique_ptr<Pooled> Make();
-  bool Room();
+  bool Room(int64_t more = 0);
 
   const HostRef host_;
   Launcher& launcher_;
@@ -80,6 +81,7 @@ class Pool {
   uint64_t next_ = 0;
   int busy_ = 0;
   bool filling_ = false, stopping_ = false;
+  bool making_ = false;  // one that may not be in the engine's list yet
 };
 
 }  // namespace csb::docker

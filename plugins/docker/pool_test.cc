@@ -20,6 +20,13 @@ class PoolTest : public FakeEngineTest {
     EXPECT_EQ(host->registry->pool().size(), static_cast<size_t>(options_.pool_size));
     return host;
   }
+  HostPtr StartFilledWith(int64_t count) {
+    auto host = Start();
+    const int64_t wanted = std::exchange(host->options.pool_size, count);
+    host->registry->pool().Refill();
+    host->options.pool_size = wanted;
+    return host;
+  }
   // The only pooled container.
   FakeEngine::Container Ready() {
     for (const auto& c : engine_.All())
@@ -218,6 +225,37 @@ TEST_F(PoolTest, IsBoundedByTheNumberOfSandboxes) {
   ASSERT_TRUE(host->Create("alice", R"({"memory_limit":"32m"})"));
   EXPECT_EQ(host->registry->pool().size(), 2u);
   EXPECT_EQ(engine_.All().size(), 3u);
+}
+
+// A user who comes while the pool makes one that takes the last place.
+TEST_F(PoolTest, WhatIsBeingMadeCountsToo) {
+  options_.pool_size = 2;
+  options_.max_containers = 2;
+  const auto host = StartFilledWith(1);
+  std::thread user;
+  engine_.Before("POST", "/containers/create?name=" + names_.Pooled(host->mark->id(), 1), [&] {
+    user = std::thread([&] {
+      const auto sandbox = host->Create("alice", R"({"memory_limit":"32m"})");
+      EXPECT_TRUE(sandbox) << sandbox.error().message;
+    });
+    // The user's create has asked how many there are, and found one.
+    EXPECT_TRUE(Becomes([&] { return engine_.Count("GET /containers/json") >= 3; }));
+  });
+  host->registry->pool().Refill();
+  ASSERT_TRUE(user.joinable());
+  user.join();
+  EXPECT_TRUE(engine_.Has(NameOf("alice")));
+  EXPECT_LE(engine_.Most(), 2u);
+}
+
+TEST_F(PoolTest, OneThatDiesWhileItIsMadeIsNotMadeForEver) {
+  const auto host = Start();
+  engine_.Mute(true);
+  host->registry->pool().Refill();
+  EXPECT_EQ(host->registry->pool().size(), 0u);
+  host->registry.reset();  // waits for what is still to be done
+  EXPECT_EQ(engine_.Count("POST /containers/create"), 1);
+  EXPECT_THAT(engine_.All(), IsEmpty());
 }
 
 TEST_F(PoolTest, AnotherImageReplacesWhatIsReady) {

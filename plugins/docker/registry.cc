@@ -81,7 +81,9 @@ Registry::Registry(HostRef host, Reactor& reactor, Engine& engine, const Options
       pool_(host, launcher_, engine, options, names, host_id),
       shared_(std::make_shared<Shared>()) {
   shared_->registry = this;
-  pool_.SetLostHandler(LostHandler());
+  pool_.SetLostHandler([shared = shared_](const SandboxPtr&, Loss) {
+    shared->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Check(); }); });
+  });
 }
 
 Registry::~Registry() {
@@ -143,8 +145,7 @@ Sandbox::OnLost Registry::LostHandler() {
 void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
   Forget(sandbox);
   const std::string user = sandbox->live().user, container = sandbox->live().container;
-  // Still being made, or the pool's.
-  if (user.empty()) return InBackground([](Registry& registry) { registry.pool_.Check(); });
+  if (user.empty()) return;  // still being made
   InBackground([sandbox, user, container, loss](Registry& registry) {
     const bool oom = sandbox->SawOom();
     sandbox->Detach();
