@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 600
+"""A host that is killed at any moment of its work leaves nothing behind, and loses and mixes nobody's files.
+
+Clients create, claim from the pool, write, read, destroy and purge, each for users of its own, while the host is killed
+CSB_TEST_KILLS times (50) and started again. A client knows what it was told: what was acknowledged must be there, what was
+cut off may be there or not, and nothing else may.
+"""
+import http.client
+import os
+import random
+import signal
+import shutil
+import tempfile
+import threading
+import time
+import unittest
+
+import harness
+from docker_engine import OwnEngine
+from harness import Service
+
+KILLS = int(os.environ.get("CSB_TEST_KILLS", "50"))
+SEED = int(os.environ.get("CSB_TEST_SEED", "0")) or random.randrange(1 << 32)
+CLIENTS = 5
+POOL = 2
+# What a host may answer that has just started, or whose neighbour was just killed.
+PASSING = {503, 504}
+
+
+class Host:
+    """The service and its kills; a request that overlaps one may break off."""
+
+    def __init__(self, engine, root):
+        self.engine, self.root = engine, root
+        self.kills, self.up = 0, False
+        self.service = None
+
+    def start(self):
+        port = self.service.port if self.service else harness.free_port()
+        self.service = Service("--docker.memory=128m", f"--docker.pool_size={POOL}", f"--http.port={port}", mode="docker",
+                               root=self.root, engine=self.engine)
+        self.service.port = port
+        self.service.start()
+        self.up = True
+
+    def kill(self):
+        self.up = False
+        self.kills += 1
+        self.service.stop(signal.SIGKILL)
+
+    def end(self):
+        if self.service.process is not None:
+            self.service.stop(signal.SIGKILL)
+        self.engine.remove_all(self.root)
+
+
+class Client(threading.Thread):
+    def __init__(self, host, number, random_):
+        super().__init__()
+        self.host, self.random = host, random_
+        self.users = [f"user{number}-{i}" for i in range(3)]
+        # What is in the user's file for sure, what may be, and whether a purge may have come between.
+        self.known = {user: [] for user in self.users}
+        self.maybe = {user: set() for user in self.users}
+        self.purged = {user: False for user in self.users}
+        self.wrong, self.counts, self.over = [], {}, threading.Event()
+
+    def run(self):
+        n = 0
+        while not self.over.is_set() and not self.wrong:
+            n += 1
+            user = self.random.choice(self.users)
+            what = self.random.choices(("write", "read", "create", "destroy", "purge"), (8, 3, 1, 1, 2))[0]
+            try:
+                getattr(self, what)(user, f"{user}.{n}")
+            except Exception as error:  # pylint: disable=broad-except
+                self.wrong.append(f"{what} for {user}: {error!r}")
+
+    def call(self, method, user, path, body=None):
+        """The answer; None when it was cut off, or refused with a cause that passes."""
+        before, up = self.host.kills, self.host.up
+        try:
+            status, answer = self.host.service.call(method, user, path, body, timeout=60)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            if before == self.host.kills and up and self.host.up:
+                self.wrong.append(f"{method} {user}{path} broke off without a kill: {error!r}")
+            time.sleep(0.02)
+            return None
+        self.counts[status] = self.counts.get(status, 0) + 1
+        if status == 200:
+            return answer
+        if not answer.get("error") or not answer.get("code"):
+            self.wrong.append(f"{method} {user}{path}: {status} without a cause: {answer}")
+        elif status not in PASSING:
+            self.wrong.append(f"{method} {user}{path}: {status} {answer}")
+        time.sleep(0.02)
+        return None
+
+    def seen(self, user, text, wrote=()):
+        lines, maybe = text.split(), self.maybe[user]
+        maybe.difference_update(wrote)
+
+        def fits(known):
+            required = [*known, *wrote]
+            return [line for line in lines if line in required] == required and \
+                all(line in required or line in maybe for line in lines) and len(set(lines)) == len(lines)
+        if not fits(self.known[user]) and not (self.purged[user] and fits([])):
+            self.wrong.append(f"{user} sees {lines}, has written {self.known[user]} {wrote}, perhaps {sorted(maybe)}, "
+                              f"purged: {self.purged[user]}")
+        self.known[user], self.purged[user] = lines, False
+        maybe.difference_update(lines)
+
+    def write(self, user, token):
+        self.maybe[user].add(token)
+        if self.random.random() < 0.5:
+            answer = self.call("POST", user, "/shell", {"command": f"echo {token} >> file; cat file"})
+        else:
+            answer = self.call("POST", user, "/execute", {
+                "code": f"open('file', 'a').write('{token}\\n')\nprint(open('file').read())"})
+        if answer and answer["success"]:
+            self.seen(user, answer["output"], (token,))
+        elif answer:
+            self.wrong.append(f"write for {user}: {answer}")
+
+    def read(self, user, _):
+        answer = self.call("POST", user, "/shell", {"command": "cat file 2>/dev/null; true"})
+        if answer:
+            self.seen(user, answer["output"])
+
+    def create(self, user, _):
+        self.call("POST", user, "/create", {})
+
+    def destroy(self, user, _):
+        self.call("DELETE", user, "/destroy")
+
+    def purge(self, user, _):
+        if self.call("DELETE", user, "?purge=true"):
+            self.known[user], self.purged[user] = [], False
+            self.maybe[user] = set()
+        else:
+            self.purged[user] = True
+
+
+class Kills(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        harness.need("docker")
+        if os.geteuid() != 0:
+            raise unittest.SkipTest("an engine of its own needs root")
+        cls.engine = OwnEngine()
+        cls.addClassCleanup(cls.engine.close)
+        cls.engine.up()
+
+    def test_killed_at_random_moments(self):
+        root = tempfile.mkdtemp(prefix="csb-kill-")
+        self.addCleanup(shutil.rmtree, root, ignore_errors=True)
+        chance = random.Random(SEED)
+        host = Host(self.engine, root)
+        self.addCleanup(host.end)
+        host.start()
+        clients = [Client(host, i, random.Random(SEED + i)) for i in range(CLIENTS)]
+        for client in clients:
+            client.start()
+        wrong = []
+        try:
+            while host.kills < KILLS and not wrong:
+                time.sleep(chance.uniform(0.0, 0.9))
+                host.kill()
+                host.start()
+                wrong = [w for c in clients for w in c.wrong]
+            time.sleep(1)
+        finally:
+            for client in clients:
+                client.over.set()
+            for client in clients:
+                client.join()
+        wrong = [w for c in clients for w in c.wrong]
+        self.assertEqual(wrong, [], f"seed {SEED}, after {host.kills} kills\n{host.service.log_text()[-6000:]}")
+        counts = {}
+        for client in clients:
+            for status, number in client.counts.items():
+                counts[status] = counts.get(status, 0) + number
+        print(f"seed {SEED}, {host.kills} kills, answers {counts}")
+        self.assertGreater(counts[200], KILLS, "it was under load")
+        for client in clients:
+            for user in client.users:
+                client.read(user, "")
+            host.service.users.update(client.users)
+        self.assertEqual([w for c in clients for w in c.wrong], [], f"seed {SEED}")
+        # Pools of dead hosts go in the background.
+        deadline = time.monotonic() + 60
+        while len(pools := self.pools(root)) > 1:
+            self.assertLess(time.monotonic(), deadline, f"pools of hosts that are dead: {pools}, seed {SEED}")
+            time.sleep(0.1)
+        # One workspace for each user at most, and those of the pool: ready, or just being made.
+        self.assertLessEqual(len(self.engine.volumes(root)), sum(len(client.users) for client in clients) + POOL + 1)
+        host.service.__exit__(None)  # purges all; then nothing may be left
+
+    def pools(self, root):
+        """The hosts that have pooled containers."""
+        return {name.split("-pool-")[1].split("-")[0] for name in self.engine.containers(root) if "-pool-" in name}
+
+
+if __name__ == "__main__":
+    unittest.main()
