@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/docker/backend.h"
 
-#include <atomic>
 #include <exception>
+#include <functional>
+#include <mutex>
 
 #include "clara_sandbox/cpp/identity.h"
 #include "clara_sandbox/cpp/json.h"
@@ -22,11 +23,30 @@ bool NeedsUser(uint32_t op) { return op != CSB_OP_PROBE && op != CSB_OP_LIST; }
 // A lifecycle operation can be told to stop where it waits for a pull; the other steps are short.
 class LifecycleOperation : public Operation {
  public:
-  void Cancel(csb_status) override { cancelled_ = true; }
-  bool cancelled() const { return cancelled_; }
+  void Cancel(csb_status) override {
+    std::function<void()> tell;
+    {
+      const std::lock_guard lock(mutex_);
+      cancelled_ = true;
+      tell = std::move(tell_);
+    }
+    if (tell) tell();
+  }
+  void WhenCancelled(std::function<void()> tell) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (!cancelled_) {
+        tell_ = std::move(tell);
+        return;
+      }
+    }
+    tell();
+  }
 
  private:
-  std::atomic<bool> cancelled_{false};
+  std::mutex mutex_;
+  bool cancelled_ = false;
+  std::function<void()> tell_;
 };
 
 std::string ProgressEvent(const std::string& message) {
@@ -49,6 +69,8 @@ std::string DestroyedText(const Registry::Destroyed& d) {
 }
 
 Result<std::string> StatusOf(Registry& registry, const std::string& user) {
+  if (const auto paused = registry.Find(user); paused && paused->paused() && !paused->over())
+    return InfoOf(registry, *paused, true);
   auto live = registry.Attach(user);
   if (live) return InfoOf(registry, **live, true);
   if (live.error().code != CSB_E_NO_SANDBOX) return live.error();
@@ -106,7 +128,7 @@ Result<Registry*> DockerBackend::Ready() {
   registry_->InBackground([host = host_](Registry& registry) {
     if (Status s = Sweep(host, registry); !s)
       host.LogWarn("what an earlier host left is not looked for: " + s.error().message);
-    registry.pool().Refill();
+    registry.RefillLater();
   });
   ready_ = registry_.get();
   return registry_.get();
@@ -122,7 +144,7 @@ Result<std::shared_ptr<Operation>> DockerBackend::Submit(const RequestView& requ
     const Status posted = host_.Post([this, sink, operation, request = Request::Copy(request)] {
       const Conversation talk{
           [&](const std::string& message) { sink.Event(CSB_EVENT_PROGRESS, ProgressEvent(message)); },
-          [&] { return operation->cancelled(); }};
+          [&](std::function<void()> tell) { operation->WhenCancelled(std::move(tell)); }};
       Result<std::string> result{std::string()};
       try {
         result = RunLifecycle(request, talk);

@@ -120,30 +120,36 @@ Status Engine::Pullable(const std::string& name, Limit limit) {
   return answer ? Status() : Status(answer.error());
 }
 
-Status Engine::Pull(const std::string& name, const std::function<void(const std::string&)>& progress,
-                    const std::function<bool()>& cancelled, Limit between) {
+HttpClient::CallId Engine::StartPull(const std::string& name,
+                                     std::function<void(const std::string&)> progress, Limit between,
+                                     std::function<void(const Status&)> done) {
   // A reference without tag would pull all tags; with a port a colon stands before the last slash.
   const size_t slash = name.rfind('/');
   const bool tagged = name.find('@') != std::string::npos ||
                       name.find(':', slash == std::string::npos ? 0 : slash) != std::string::npos;
-  PullReader reader(progress);
+  auto reader = std::make_shared<PullReader>(std::move(progress));
   HttpRequest request;
   request.method = "POST";
   request.target = prefix() + "/images/create?fromImage=" + UrlEscape(tagged ? name : name + ":latest");
   request.timeout = between;
-  request.on_data = [&](std::string_view piece) { return reader.Take(piece) && !cancelled(); };
-  auto answer = client_->Call(std::move(request));
-  if (!answer && reader.overlong())
-    return Error{CSB_E_UNAVAILABLE, "cannot pull " + name + ": the engine sent a line without an end", "",
-                 false};
-  if (!answer && answer.error().code == CSB_E_CANCELLED)
-    return Error{CSB_E_CANCELLED, "the pull of " + name + " was cancelled", "", true};
-  if (!answer) return TransportError(client_->endpoint(), answer.error());
-  if (answer->status != 200) return EngineError("pull " + name, *answer);
-  // The status is sent before the work: what failed stands in the stream.
-  if (const std::string& said = reader.error(); !said.empty())
-    return Error{CSB_E_UNAVAILABLE, "cannot pull " + name + ": " + said, "", true};
-  return {};
+  request.on_data = [reader](std::string_view piece) { return reader->Take(piece); };
+  const auto outcome = [name, reader,
+                        endpoint = client_->endpoint()](const Result<HttpResponse>& answer) -> Status {
+    if (!answer && reader->overlong())
+      return Error{CSB_E_UNAVAILABLE, "cannot pull " + name + ": the engine sent a line without an end", "",
+                   false};
+    if (!answer && answer.error().code == CSB_E_CANCELLED)
+      return Error{CSB_E_CANCELLED, "the pull of " + name + " was cancelled", "", true};
+    if (!answer) return TransportError(endpoint, answer.error());
+    if (answer->status != 200) return EngineError("pull " + name, *answer);
+    // The status is sent before the work: what failed stands in the stream.
+    if (const std::string& said = reader->error(); !said.empty())
+      return Error{CSB_E_UNAVAILABLE, "cannot pull " + name + ": " + said, "", true};
+    return {};
+  };
+  return client_->Start(
+      std::move(request),
+      [outcome, done = std::move(done)](const Result<HttpResponse>& answer) { done(outcome(answer)); });
 }
 
 Result<std::string> Engine::CreateContainer(const std::string& name, const std::string& body, Limit limit) {

@@ -95,9 +95,10 @@ class Engine {
   Result<ImageInfo> Image(const std::string& name, Limit limit);  // CSB_E_NOT_FOUND
   // Whether the image's registry has it, as the daemon sees it.
   Status Pullable(const std::string& name, Limit limit);
-  // `progress` gets lines for people; `cancelled` is asked between them.
-  Status Pull(const std::string& name, const std::function<void(const std::string&)>& progress,
-              const std::function<bool()>& cancelled, Limit between);
+  // Does not block. `progress` gets lines for people; `between`: two of the engine's. Both functions are
+  // called on the reactor's thread, `done` once and last; http().Cancel ends it.
+  HttpClient::CallId StartPull(const std::string& name, std::function<void(const std::string&)> progress,
+                               Limit between, std::function<void(const Status&)> done);
 
   // CSB_E_CONFLICT: the name is taken. CSB_E_NOT_FOUND: no such image.
   Result<std::string> CreateContainer(const std::string& name, const std::string& body, Limit limit);

@@ -81,7 +81,8 @@ Error TransportError(const HttpEndpoint& endpoint, const Error& error) {
 
 Error EngineError(std::string_view what, const HttpResponse& answer) {
   const std::string words = Words(answer);
-  Error error{CSB_E_INVALID, "cannot " + std::string(what) + ": " + words, "", false};
+  // Never the client's fault: what it chooses was checked before.
+  Error error{CSB_E_UNAVAILABLE, "cannot " + std::string(what) + ": " + words, "", false};
   if (Has(words, "no space left on device")) {
     error.code = CSB_E_NO_CAPACITY;
     error.hint = kDiskHint;
@@ -95,7 +96,6 @@ Error EngineError(std::string_view what, const HttpResponse& answer) {
   } else if (answer.status == 409) {
     error.code = CSB_E_CONFLICT;
   } else if (answer.status >= 500 || answer.status == 429) {
-    error.code = CSB_E_UNAVAILABLE;
     error.retryable = true;
   }
   return error;

@@ -21,7 +21,7 @@ Error TransportError(const HttpEndpoint& endpoint, const Error& error);
 
 // Of an answer with a status of 400 or more; its body is {"message":"…"} (hostile: made printable, at most
 // 512 bytes). 404 CSB_E_NOT_FOUND, 409 CSB_E_CONFLICT, "no space left on device" CSB_E_NO_CAPACITY with a
-// hint, 5xx and 429 CSB_E_UNAVAILABLE (retryable), others CSB_E_INVALID. what: "create the container".
+// hint, others CSB_E_UNAVAILABLE (5xx and 429 retryable). what: "create the container".
 Error EngineError(std::string_view what, const HttpResponse& answer);
 
 }  // namespace csb::docker

@@ -126,7 +126,7 @@ TEST(EngineError, HasACodeForWhatCanBeActedOn) {
   EXPECT_EQ(error.code, CSB_E_UNAVAILABLE);
   EXPECT_TRUE(error.retryable);
   error = of(400, R"({"message":"invalid mount"})");
-  EXPECT_EQ(error.code, CSB_E_INVALID);
+  EXPECT_EQ(error.code, CSB_E_UNAVAILABLE);
   EXPECT_FALSE(error.retryable);
   EXPECT_THAT(of(400, "Client sent an HTTP request to an HTTPS server.\n").hint,
               HasSubstr("docker.tls_verify"));

@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
+#include <future>
+
 #include "plugins/common/http_fake_server.h"
 #include "plugins/docker/testing.h"
 
@@ -323,10 +326,21 @@ class PullTest : public EngineTest {
     return "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n" + body;
   }
   Status Pull(const std::string& name, bool cancel = false) {
-    return engine_->Pull(
-        name, [this](const std::string& line) { said_.push_back(line); }, [cancel] { return cancel; },
-        kLimit);
+    std::promise<Status> ended;
+    const auto call = engine_->StartPull(
+        name,
+        [&, cancel](const std::string& line) {
+          said_.push_back(line);
+          if (!cancel) return;
+          call_.wait(0);
+          engine_->http().Cancel(call_);
+        },
+        kLimit, [&](const Status& status) { ended.set_value(status); });
+    call_ = call;
+    call_.notify_all();
+    return ended.get_future().get();
   }
+  std::atomic<HttpClient::CallId> call_{0};
   std::vector<std::string> said_;
 };
 
@@ -357,7 +371,8 @@ TEST_F(PullTest, AnErrorInTheStreamIsAnError) {
 }
 
 TEST_F(PullTest, CanBeCancelled) {
-  Serve({{"POST /images/create?fromImage=a%3A1", {Stream("{\"status\":\"Pulling\"}\n")}}});
+  Serve({{"POST /images/create?fromImage=a%3A1",
+          {Stream("{\"status\":\"Pulling\"}\n{\"status\":\"Waiting\"}\n")}}});
   const Status done = Pull("a:1", true);
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, CSB_E_CANCELLED);

@@ -95,8 +95,8 @@ class FakeEngineTest : public ::testing::Test {
     out.insert(more.begin(), more.end());
     return out;
   }
-  std::string NameOf(const std::string& user) { return names_.Container(EngineName(user)); }
-  std::string RecordPath(const std::string& user) { return names_.Record(EngineName(user)); }
+  std::string NameOf(const std::string& user) { return names_.Container(KeyOf(user)); }
+  std::string RecordPath(const std::string& user) { return names_.Record(KeyOf(user)); }
   // The record; an empty one when there is none.
   Record RecordOf(const std::string& user) {
     auto record = ReadRecord(RecordPath(user));
@@ -105,7 +105,7 @@ class FakeEngineTest : public ::testing::Test {
   void Write(const Record& record) { ASSERT_TRUE(WriteRecord(RecordPath(record.user), record)); }
   // A container and a volume as a create of that user makes them, without agent.
   std::string AddUsers(const std::string& user, const std::string& status) {
-    const std::string name = EngineName(user);
+    const std::string name = KeyOf(user);
     const Labels labels =
         Ours("sandbox", {{kLabelUser, user}, {kLabelSlot, name}, {kLabelChannel, "socket"}});
     engine_.AddVolume(NameOf(user), labels);

@@ -69,7 +69,7 @@ std::string InfoOf(Registry& registry, Sandbox& sandbox, bool with_usage) {
 
 std::string InfoOf(Registry& registry, const Record& record) {
   const Facts facts{.user = record.user,
-                    .container = registry.names().Container(EngineName(record.user)),
+                    .container = registry.names().Container(KeyOf(record.user)),
                     .status = "stopped",
                     .created_at = record.created_at,
                     .image = record.image,
@@ -93,7 +93,7 @@ std::string List(Registry& registry) {
         Write(w, FactsOf(*attached, record.image));
         continue;
       }
-      const std::string name = registry.names().Container(EngineName(record.user));
+      const std::string name = registry.names().Container(KeyOf(record.user));
       Write(w, {.user = record.user,
                 .container = name,
                 .status = running.contains(name) ? "running" : "stopped",

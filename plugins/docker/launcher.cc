@@ -21,7 +21,7 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kReadyLimit{15'000};
 constexpr milliseconds kAttachLimit{5'000};
-constexpr milliseconds kPullPause{60'000};
+constexpr milliseconds kPullPatience{45'000};  // less than a host waits for a create
 
 std::string PathOf(const ImageInfo& image) {
   for (const std::string& variable : image.env)
@@ -34,14 +34,17 @@ std::string LabelOf(const ContainerInfo& info, const char* key) {
   return it == info.labels.end() ? std::string() : it->second;
 }
 
-// What the engine says of a size that its storage can't hold to.
-Error ExplainDisk(const Error& error, uint64_t disk) {
-  if (disk == 0) return error;
-  for (const char* word : {"storage-opt", "quota", "Storage Option", "storage opt"})
-    if (error.message.find(word) != std::string::npos)
-      return {CSB_E_UNSUPPORTED, "docker.disk: the engine's storage can't enforce a size: " + error.message,
-              "unset DOCKER_SANDBOX_DISK (docker.disk), or keep the engine's data on xfs mounted with pquota",
-              false};
+// What the engine's words about a create come to for its operator. `disk`: what was asked for.
+Error ExplainCreate(const Error& error, uint64_t disk) {
+  const auto says = [&](const char* word) { return error.message.find(word) != std::string::npos; };
+  if (disk > 0 && (says("storage-opt") || says("quota") || says("Storage Option") || says("storage opt")))
+    return {CSB_E_UNSUPPORTED, "docker.disk: the engine's storage can't enforce a size: " + error.message,
+            "unset DOCKER_SANDBOX_DISK (docker.disk), or keep the engine's data on xfs mounted with pquota",
+            false};
+  if (says("opening seccomp profile failed"))
+    return {CSB_E_UNSUPPORTED,
+            "docker.seccomp: the engine does not see this machine's files: " + error.message,
+            "set docker.seccomp=docker, for the engine's own profile", false};
   return error;
 }
 
@@ -53,7 +56,7 @@ bool IsSlot(const std::string& slot) {
 }  // namespace
 
 Launcher::Launcher(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names)
-    : host_(host), reactor_(reactor), engine_(engine), options_(options), names_(names) {}
+    : host_(host), reactor_(reactor), engine_(engine), options_(options), names_(names), puller_(engine) {}
 
 Labels Launcher::CommonLabels(const std::string& kind) const {
   return {{kLabelInstallation, names_.installation()}, {kLabelKind, kind}};
@@ -69,8 +72,11 @@ Result<ImageInfo> Launcher::PrepareImage(const std::string& name, const Conversa
     return Error{CSB_E_UNAVAILABLE, "the engine has no image " + name + ", and docker.pull is never", hint,
                  false};
   talk.progress("pulling " + name);
-  const Status pulled = engine_.Pull(name, talk.progress, talk.cancelled, kPullPause);
-  if (!pulled && pulled.error().code == CSB_E_CANCELLED) return pulled.error();
+  host_.LogInfo("the image " + name + " is pulled");
+  const Status pulled = puller_.Pull(name, talk, kPullPatience);
+  if (!pulled && (pulled.error().code == CSB_E_CANCELLED ||
+                  pulled.error().message.find("still being") != std::string::npos))
+    return pulled.error();
   if (!pulled)
     return Error{CSB_E_UNAVAILABLE, "the engine has no image " + name + ": " + pulled.error().message, hint,
                  true};
@@ -110,7 +116,7 @@ Result<ChannelKind> Launcher::Channel(const std::string& image) {
              id.error().message.find("no such file or directory") != std::string::npos) {
     found = ChannelKind::kExec;
   } else {
-    return ExplainDisk(id.error(), options_.limits.disk);
+    return ExplainCreate(id.error(), options_.limits.disk);
   }
   const std::lock_guard lock(mutex_);
   channel_ = found;
@@ -224,7 +230,7 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const I
     sandbox = Sandbox::ForStream(host_, reactor_, wanted.container);
   }
   auto made = engine_.CreateContainer(wanted.container, ContainerBody(options_, spec), kChangeLimit);
-  if (!made) return give_up(ExplainDisk(made.error(), wanted.limits.disk));
+  if (!made) return give_up(ExplainCreate(made.error(), wanted.limits.disk));
   id = *made;
   if (Status s = engine_.Start(id, kChangeLimit); !s) return give_up(s.error());
   auto info = engine_.Inspect(id, kAskLimit);

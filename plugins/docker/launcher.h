@@ -21,6 +21,7 @@
 #include "plugins/docker/engine.h"
 #include "plugins/docker/names.h"
 #include "plugins/docker/options.h"
+#include "plugins/docker/puller.h"
 #include "plugins/docker/sandbox.h"
 
 namespace csb::docker {
@@ -30,12 +31,6 @@ inline constexpr std::chrono::milliseconds kAskLimit{5'000};
 // Of what a probe asks: the host waits five seconds for all of it.
 inline constexpr std::chrono::milliseconds kProbeLimit{3'000};
 inline constexpr std::chrono::milliseconds kChangeLimit{30'000};
-
-// What a create can tell its caller meanwhile, and be told.
-struct Conversation {
-  std::function<void(const std::string&)> progress = [](const std::string&) {};
-  std::function<bool()> cancelled = [] { return false; };
-};
 
 class Launcher {
  public:
@@ -94,6 +89,7 @@ class Launcher {
   std::optional<ChannelKind> channel_;
   std::string channel_of_;  // the daemon's id
   std::string agent_volume_;
+  Puller puller_;
 };
 
 }  // namespace csb::docker

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// names.h: what things are called in the engine and on the host. `name` is EngineName(user id).
+// names.h: what things are called in the engine and on the host. `name` is KeyOf(user id): a hash and no part
+// of the id, since an engine's name server tells a sandbox on a network what its neighbours are called. The
+// label has the id.
 //
 //   container, volume   clara-<installation>-<name>, or from the pool clara-<installation>-pool-<host>-<n>
 //   <state>/users/<name>.json   the record (record.h)
@@ -15,6 +17,8 @@
 #include <string>
 #include <string_view>
 
+#include "clara_sandbox/cpp/identity.h"
+
 namespace csb::docker {
 
 inline constexpr char kLabelInstallation[] = "clara-sandbox.installation";
@@ -25,7 +29,7 @@ inline constexpr char kLabelHost[] = "clara-sandbox.host";        // of a pooled
 inline constexpr char kLabelChannel[] = "clara-sandbox.channel";  // socket exec
 
 // Of KIND-MAKER-NUMBER, as what belongs to no user is called, the maker; "" of any other name. A user may be
-// called "pool" too, but EngineName ends in 32 hex digits behind a dash, where this ends in at most 20.
+// called anything, but a key is 32 hex digits without a dash.
 inline std::string_view MakerOf(std::string_view slot, std::string_view kind) {
   if (!slot.starts_with(kind) || slot.size() <= kind.size() || slot[kind.size()] != '-') return {};
   slot.remove_prefix(kind.size() + 1);
@@ -35,6 +39,12 @@ inline std::string_view MakerOf(std::string_view slot, std::string_view kind) {
   const bool fits = !number.empty() && number.size() <= 20 &&
                     std::all_of(number.begin(), number.end(), [](char c) { return c >= '0' && c <= '9'; });
   return fits ? slot.substr(0, dash) : std::string_view();
+}
+
+// 32 hex digits of the exact id's SHA-256.
+inline std::string KeyOf(std::string_view user) {
+  const std::string name = EngineName(user);
+  return name.substr(name.size() - 32);
 }
 
 class Names {

@@ -11,7 +11,7 @@ namespace {
 const Names kNames("/state", "/run", "", "0123456789abcdef");
 
 TEST(DockerNames, AUsersContainerIsTheUsers) {
-  const std::string name = EngineName("alice"), container = kNames.Container(name);
+  const std::string name = KeyOf("alice"), container = kNames.Container(name);
   EXPECT_EQ(container, "clara-01234567-" + name);
   EXPECT_FALSE(kNames.IsPooled(container));
   EXPECT_EQ(kNames.NameOf(container), name);
@@ -31,7 +31,7 @@ TEST(DockerNames, NoUserIsTakenForThePool) {
   for (const char* user :
        {"pool", "Pool", "pool ", "pool-ab12cd34-17", "pool ab12cd34 17", "pool-ab12cd34", "pool-1-2",
         "POOL/ab12cd34/1", "probe", "probe-1-2", "agent", "bridge", "locks", "hosts"}) {
-    const std::string name = EngineName(user), container = kNames.Container(name);
+    const std::string name = KeyOf(user), container = kNames.Container(name);
     EXPECT_FALSE(kNames.IsPooled(container)) << user;
     EXPECT_EQ(kNames.NameOf(container), name) << user;
     EXPECT_EQ(MakerOf(name, "pool"), "") << user;

@@ -40,6 +40,12 @@ int HostsAt(const std::string& control) {
   return hosts;
 }
 
+// Somebody's doing, and no fault of the engine: users of other sandboxes are not to be kept away for it.
+Error Paused(const std::string& container) {
+  return {CSB_E_CONFLICT, "the container " + container + " is paused",
+          "docker unpause " + container + "; what runs in it goes on then", true};
+}
+
 std::string SlotOf(const ContainerInfo& info) {
   const auto it = info.labels.find(kLabelSlot);
   return it == info.labels.end() ? std::string() : it->second;
@@ -150,7 +156,7 @@ void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
     const bool oom = sandbox->SawOom();
     sandbox->Detach();
     if (loss == Loss::kClosed) return;  // the next call finds out what is there
-    auto lock = registry.Lock(EngineName(user));
+    auto lock = registry.Lock(KeyOf(user));
     if (!lock) return registry.host_.LogWarn(lock.error().message);
     if (loss == Loss::kBroken) {
       if (Status s = registry.launcher_.Remove(container, sandbox->live().slot); !s)
@@ -169,7 +175,7 @@ void Registry::AfterEnd(const std::string& user, const std::string& container, p
     info = engine_.Inspect(container, kAskLimit);
   if (!info || info->alive()) return;
   if (!oom) return CleanLater(user);
-  const std::string name = EngineName(user);
+  const std::string name = KeyOf(user);
   auto record = RecordOf(user);
   if (!record) return CleanLater(user);
   host_.LogWarn("sandbox " + info->name + " ran out of memory as a whole (" + FormatSize(info->memory) +
@@ -196,7 +202,7 @@ void Registry::CleanLater(const std::string& user) {
 }
 
 void Registry::CleanDead(const std::string& user) {
-  const std::string name = EngineName(user);
+  const std::string name = KeyOf(user);
   auto lock = Lock(name);
   if (!lock) return host_.LogWarn(lock.error().message);
   auto info = engine_.Inspect(names_.Container(name), kAskLimit);
@@ -211,6 +217,8 @@ void Registry::CleanDead(const std::string& user) {
 Result<std::shared_ptr<Sandbox>> Registry::AttachLocked(const std::string& user, const std::string& name) {
   if (auto attached = Find(user)) {
     if (attached->channel()) return attached;
+    // Kept: what runs in it is answered once it goes on.
+    if (attached->paused() && !attached->over()) return Paused(attached->live().name);
     Forget(attached);
     attached->Detach();
   }
@@ -225,6 +233,7 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachLocked(const std::string& user,
     if (Status s = launcher_.Remove(info->id, SlotOf(*info)); !s) return s.error();
     return SandboxPtr();
   }
+  if (info->status == "paused") return Paused(info->name);
   auto record = RecordOf(user);
   auto sandbox = launcher_.Attach(*info, user, record ? record->limits : options_.limits, LostHandler());
   if (sandbox) {
@@ -241,16 +250,16 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachLocked(const std::string& user,
     return sandbox;
   }
   auto now = engine_.Inspect(info->id, kAskLimit);
-  if (info->status == "paused" || !now) return sandbox.error();
+  if (!now) return sandbox.error();
+  if (now->status == "paused") return Paused(now->name);
   // Alive and mute: nobody can use it, and it holds the workspace.
   if (now->alive()) host_.LogWarn("sandbox " + info->name + " is ended: " + sandbox.error().message);
-  if (now->status == "paused") return sandbox.error();
   if (Status s = launcher_.Remove(info->id, SlotOf(*info)); !s) return s.error();
   return SandboxPtr();
 }
 
 Result<std::shared_ptr<Sandbox>> Registry::Attach(const std::string& user) {
-  const std::string name = EngineName(user);
+  const std::string name = KeyOf(user);
   const Error none{CSB_E_NO_SANDBOX, "no live sandbox of this user", "create one first", false};
   if (!Exists(names_.Record(name))) return none;
   auto lock = Lock(name);
@@ -280,7 +289,7 @@ Result<std::shared_ptr<Sandbox>> Registry::Create(const std::string& user, const
   limits.memory = asked->memory.value_or(limits.memory);
   limits.cpu = asked->cpu.value_or(limits.cpu);
 
-  const std::string name = EngineName(user);
+  const std::string name = KeyOf(user);
   const Pool::Busy busy(pool_);
   auto lock = Lock(name);
   if (!lock) return lock.error();
@@ -421,7 +430,7 @@ Result<std::shared_ptr<Sandbox>> Registry::LaunchLocked(const std::string& name,
 }
 
 Result<std::shared_ptr<Sandbox>> Registry::Restart(const std::string& user, const Conversation& talk) {
-  const std::string name = EngineName(user);
+  const std::string name = KeyOf(user);
   const Pool::Busy busy(pool_);
   auto lock = Lock(name);
   if (!lock) return lock.error();
@@ -454,7 +463,7 @@ Result<bool> Registry::StopLocked(const std::string& user, const std::string& na
 }
 
 Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unused) {
-  const std::string name = EngineName(user);
+  const std::string name = KeyOf(user);
   if (!Exists(names_.Record(name))) return StopResult::kNothing;
   auto lock = Lock(name);
   if (!lock) return lock.error();
@@ -472,7 +481,7 @@ Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unu
 }
 
 Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purge) {
-  const std::string name = EngineName(user), path = names_.Record(name);
+  const std::string name = KeyOf(user), path = names_.Record(name);
   Destroyed out;
   if (!Exists(path)) return out;
   auto lock = Lock(name);
@@ -501,7 +510,7 @@ Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purg
 }
 
 Result<Record> Registry::RecordOf(const std::string& user) const {
-  auto record = ReadRecord(names_.Record(EngineName(user)));
+  auto record = ReadRecord(names_.Record(KeyOf(user)));
   if (!record && record.error().code == CSB_E_NOT_FOUND)
     return Error{CSB_E_NOT_FOUND, "this user has no sandbox", "create one first", false};
   return record;
@@ -515,7 +524,7 @@ std::vector<Record> Registry::Records(bool* complete) const {
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error)) {
     if (entry->path().extension() != ".json") continue;  // one that is being written
     auto record = ReadRecord(entry->path());
-    if (record && names_.Record(EngineName(record->user)) == entry->path())
+    if (record && names_.Record(KeyOf(record->user)) == entry->path())
       out.push_back(*std::move(record));
     else
       all = all && !record && record.error().code == CSB_E_NOT_FOUND;

@@ -76,7 +76,7 @@ class Registry {
 
  private:
   using SandboxPtr = std::shared_ptr<Sandbox>;
-  // All with the user's lock held. `name`: EngineName(user).
+  // All with the user's lock held. `name`: KeyOf(user).
   Result<SandboxPtr> AttachLocked(const std::string& user, const std::string& name);
   Result<SandboxPtr> MakeLocked(const std::string& user, const std::string& name, const Limits& limits,
                                 const std::string& image, const Conversation& talk);

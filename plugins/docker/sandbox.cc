@@ -73,6 +73,7 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
   UniqueFd oom, memory_use;
   std::atomic<uint64_t> oom_told{0};  // of them, those that an outcome has told of
   std::atomic<bool> oom_seen{false};
+  std::atomic<bool> ended_by_engine{false};  // it said so
   uint64_t last_cpu_ns = 0;
   Clock::time_point last_cpu_at = Clock::now();
 
@@ -193,7 +194,15 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
       const std::string limit = "the sandbox's memory limit is " + FormatSize(live.limits.memory);
       return AmendToOom(outcome, EndIfStuck() ? limit + kStuck : limit, kOomHint);
     }
-    if (outcome.code != CSB_E_GONE || !OomTook(before)) return;
+    if (outcome.code != CSB_E_GONE) return;
+    if (!OomTook(before)) {
+      // A stream's end tells nothing of the sandbox's: the engine may have been restarted.
+      if (live.channel == ChannelKind::kExec && !ended_by_engine) {
+        outcome.message = "the stream to the sandbox was cut: it ended, or its engine was restarted";
+        outcome.hint = "call again: the sandbox is reached anew, or a new one is made with the same files";
+      }
+      return;
+    }
     outcome.message =
         "OOM killed: the whole sandbox was ended and is started again; the sandbox's memory limit is " +
         FormatSize(live.limits.memory);
@@ -329,6 +338,7 @@ void Sandbox::SetPaused(bool paused) {
 bool Sandbox::paused() const { return impl_->paused_now(); }
 
 void Sandbox::MarkEnded(const std::string& why) {
+  impl_->ended_by_engine = true;
   impl_->reactor.Post([me = impl_, why] { me->Lose(Loss::kEnded, why); });
 }
 

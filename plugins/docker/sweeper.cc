@@ -87,7 +87,7 @@ class Sweeper {
   void ForgetClaims(const std::string& container) {
     for (const Record& record : registry_.Records()) {
       if (record.container != container) continue;
-      const std::string name = EngineName(record.user);
+      const std::string name = KeyOf(record.user);
       auto lock = registry_.Lock(name);
       if (!lock) continue;
       auto now = ReadRecord(names_.Record(name));
@@ -99,7 +99,7 @@ class Sweeper {
   void Adopt(const ListedVolume& volume) {
     const std::string user = LabelOf(volume.labels, kLabelUser);
     if (user.empty() || !CheckUserId(user)) return;
-    const std::string name = EngineName(user), path = names_.Record(name);
+    const std::string name = KeyOf(user), path = names_.Record(name);
     if (names_.Container(name) != volume.name || Exists(path)) return;
     auto lock = registry_.Lock(name);
     if (!lock || Exists(path) || !engine_.InspectVolume(volume.name, kAskLimit)) return;
@@ -126,7 +126,7 @@ class Sweeper {
       host_.LogWarn("not all records in " + names_.records() +
                     " can be read: workspaces that seem to be nobody's are kept");
     for (const Record& record : records) {
-      const std::string name = EngineName(record.user);
+      const std::string name = KeyOf(record.user);
       const bool files = record.volume.empty() ? Exists(record.folder) : volumes_.contains(record.volume);
       if (files) {
         kept_.insert(record.volume.empty() ? record.folder : record.volume);

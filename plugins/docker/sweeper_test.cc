@@ -54,23 +54,23 @@ TEST_F(SweeperTest, ADeadHostsPoolIsRemovedALiveOnesStays) {
 TEST_F(SweeperTest, DeadContainersGoFilesStay) {
   for (const char* status : {"created", "exited", "dead"}) {
     const std::string id = AddUsers("alice", status);
-    AddSlot(EngineName("alice"));
+    AddSlot(KeyOf("alice"));
     Sweep();
     EXPECT_FALSE(engine_.Has(id)) << status;
     EXPECT_TRUE(engine_.HasVolume(NameOf("alice"))) << status;
-    EXPECT_FALSE(Exists(names_.Slot(EngineName("alice")))) << status;
+    EXPECT_FALSE(Exists(names_.Slot(KeyOf("alice")))) << status;
   }
   for (const char* status : {"running", "paused", "restarting"}) {
     const std::string user = std::string("user-") + status, id = AddUsers(user, status);
-    AddSlot(EngineName(user));
+    AddSlot(KeyOf(user));
     Sweep();
     EXPECT_TRUE(engine_.Has(id)) << status;
-    EXPECT_TRUE(Exists(names_.Slot(EngineName(user)))) << status;
+    EXPECT_TRUE(Exists(names_.Slot(KeyOf(user)))) << status;
   }
 }
 
 TEST_F(SweeperTest, WhatAnotherHostIsMakingIsWaitedFor) {
-  const std::string id = AddUsers("alice", "created"), name = EngineName("alice");
+  const std::string id = AddUsers("alice", "created"), name = KeyOf("alice");
   std::filesystem::create_directories(names_.locks());
   std::optional<FileLock> making;
   {
@@ -157,13 +157,13 @@ TEST_F(SweeperTest, WhatMayBeSomebodysIsKept) {
 TEST_F(SweeperTest, NoUsersNameLooksLikeADeadHosts) {
   for (const char* user : {"pool", "pool deadbeef 1", "probe", "agent"}) {
     const std::string id = AddUsers(user, "running");
-    AddSlot(EngineName(user));
+    AddSlot(KeyOf(user));
     Write({.user = user, .volume = NameOf(user), .container = id});
     Sweep();
     EXPECT_TRUE(engine_.Has(id)) << user;
     EXPECT_TRUE(engine_.HasVolume(NameOf(user))) << user;
     EXPECT_EQ(RecordOf(user).container, id) << user;
-    EXPECT_TRUE(Exists(names_.Slot(EngineName(user)))) << user;
+    EXPECT_TRUE(Exists(names_.Slot(KeyOf(user)))) << user;
   }
 }
 
@@ -210,7 +210,7 @@ TEST_F(SweeperTest, ALabelIsNoPath) {
 TEST_F(SweeperTest, WorkspacesInFoldersAreTreatedAlike) {
   names_ = Names(folder_ / "state", folder_ / "run", folder_ / "data", kInstallation);
   options_.data_dir = folder_ / "data";
-  const std::string pool = EngineName("pool");
+  const std::string pool = KeyOf("pool");
   for (const std::string& slot : {std::string("pool-deadbeef-0"), std::string("pool-deadbeef-1"), pool})
     WriteText(names_.Folder(slot) + "/file", "text");
   Write({.user = "alice", .folder = names_.Folder("pool-deadbeef-1")});
