@@ -11,8 +11,8 @@
 #include "plugins/bubblewrap/network.h"
 #include "plugins/bubblewrap/seccomp_filter.h"
 #include "plugins/common/errno_error.h"
-#include "plugins/common/user_environment.h"
 #include "plugins/common/small_file.h"
+#include "plugins/common/user_environment.h"
 
 namespace csb::bwrap {
 namespace {

@@ -433,12 +433,9 @@ void AllowSockets(Policy& policy) {
     policy.Allow(call, {{0, kLow32, AF_UNIX}});
     for (const uint64_t family : {AF_INET, AF_INET6})
       for (const Kind& kind : kInet)  // above the type's 4 bits stand SOCK_CLOEXEC and SOCK_NONBLOCK
-        policy.Allow(call, {{0, kLow32, family},
-                            {1, 0xF, kind.type},
-                            {2, kLow32, kind.protocol}});
+        policy.Allow(call, {{0, kLow32, family}, {1, 0xF, kind.type}, {2, kLow32, kind.protocol}});
   }
-  policy.Allow("socket", {{0, kLow32, AF_NETLINK},
-                          {2, kLow32, NETLINK_ROUTE}});
+  policy.Allow("socket", {{0, kLow32, AF_NETLINK}, {2, kLow32, NETLINK_ROUTE}});
 }
 
 void AllowIoctls(Policy& policy) {
@@ -452,8 +449,7 @@ void AllowIoctls(Policy& policy) {
       FICLONERANGE, FS_IOC_GETFLAGS, FS_IOC_FIEMAP, SIOCGIFCONF, SIOCGIFNAME,    SIOCGIFINDEX, SIOCGIFFLAGS,
       SIOCGIFADDR,  SIOCGIFNETMASK,  SIOCGIFHWADDR, SIOCGIFMTU,  SIOCGIFBRDADDR, SIOCATMARK,   SIOCOUTQ,
       RNDGETENTCNT};
-  for (const uint64_t request : kGood)
-    policy.Allow("ioctl", {{1, kLow32, request}});
+  for (const uint64_t request : kGood) policy.Allow("ioctl", {{1, kLow32, request}});
   for (const uint64_t request : {uint64_t{TIOCSTI}, uint64_t{TIOCLINUX}, uint64_t{TIOCSETD}})
     policy.Refuse("ioctl", EPERM, {{1, kLow32, request}});
 }

@@ -10,7 +10,8 @@
 
 namespace csb {
 
-inline constexpr std::string_view kSystemPath = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
+inline constexpr std::string_view kSystemPath =
+    "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin";
 
 // "NAME=value" each; what the user installs comes before system_path.
 std::vector<std::string> UserEnvironment(std::string_view system_path = kSystemPath);

@@ -22,6 +22,24 @@ void Strings(json::Writer& w, const char* key, const std::vector<std::string>& v
   w.EndArray();
 }
 
+std::string_view NameOf(std::string_view variable) { return variable.substr(0, variable.find('=')); }
+
+// The image's own, but for what every sandbox has alike.
+std::vector<std::string> Environment(const std::vector<std::string>& image) {
+  std::string_view path = kSystemPath;
+  for (const std::string& variable : image)
+    if (NameOf(variable) == "PATH" && variable.size() > 5) path = std::string_view(variable).substr(5);
+  std::vector<std::string> out = UserEnvironment(path);
+  const size_t ours = out.size();
+  for (const std::string& variable : image) {
+    const std::string_view name = NameOf(variable);
+    const bool known = std::any_of(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(ours),
+                                   [&](const std::string& own) { return NameOf(own) == name; });
+    if (!known && !name.empty() && name.size() < variable.size()) out.push_back(variable);
+  }
+  return out;
+}
+
 std::vector<std::string> AgentCommand(const Options& options, const ContainerSpec& spec) {
   std::vector<std::string> out = {AgentInside(spec.channel),
                                   "--control",
@@ -39,7 +57,7 @@ std::vector<std::string> AgentCommand(const Options& options, const ContainerSpe
                                   "--python",
                                   "auto"};
   if (!spec.blocked.empty()) out.insert(out.end(), {"--block-routes", spec.blocked});
-  for (const std::string& variable : UserEnvironment(spec.path.empty() ? kSystemPath : spec.path)) {
+  for (const std::string& variable : Environment(spec.env)) {
     out.push_back("--env");
     out.push_back(variable);
   }

@@ -20,8 +20,8 @@ inline constexpr uint64_t kAgentPids = 8;
 inline constexpr char kControlInside[] = "/run/clara/ctl";
 
 struct ContainerSpec {
-  std::string image;  // by id, so that a tag that moves meanwhile changes nothing
-  std::string path;   // PATH of the image, "" for the usual one
+  std::string image;             // by id, so that a tag that moves meanwhile changes nothing
+  std::vector<std::string> env;  // of the image, "NAME=value"
   Limits limits;
   Labels labels;
   ChannelKind channel = ChannelKind::kSocket;

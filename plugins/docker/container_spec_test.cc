@@ -227,7 +227,7 @@ TEST_F(ContainerSpecTest, UserCodeRunsAsTheConfiguredUserWithNothingOfTheHosts) 
   ASSERT_EQ(setenv("CSB_DOCKER_TEST_SECRET", "leaked", 1), 0);
   options_.user = 1234;
   options_.group = 4321;
-  spec_.path = "/opt/python/bin:/bin";
+  spec_.env = {"PATH=/opt/python/bin:/bin", "JAVA_HOME=/opt/java", "HOME=/root", "=x", "EMPTY="};
   Make();
   const auto command = Command();
   const auto value = [&](const std::string& flag) {
@@ -239,6 +239,11 @@ TEST_F(ContainerSpecTest, UserCodeRunsAsTheConfiguredUserWithNothingOfTheHosts) 
   EXPECT_EQ(value("--workspace"), "/workspace");
   EXPECT_EQ(value("--control"), "/run/clara/ctl");
   EXPECT_THAT(command, Contains(AllOf(StartsWith("PATH="), HasSubstr("/opt/python/bin"))));
+  // The image's own, but not in place of what every sandbox has.
+  EXPECT_THAT(command, Contains("JAVA_HOME=/opt/java"));
+  EXPECT_THAT(command, Contains("HOME=/workspace"));
+  EXPECT_THAT(command, Not(Contains("HOME=/root")));
+  EXPECT_THAT(command, Not(Contains("=x")));
   EXPECT_FALSE(body_.HasMember("Env"));
   EXPECT_THAT(ContainerBody(options_, spec_), Not(HasSubstr("CSB_DOCKER_TEST_SECRET")));
 }

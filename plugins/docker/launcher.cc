@@ -23,12 +23,6 @@ constexpr milliseconds kReadyLimit{15'000};
 constexpr milliseconds kAttachLimit{5'000};
 constexpr milliseconds kPullPatience{45'000};  // less than a host waits for a create
 
-std::string PathOf(const ImageInfo& image) {
-  for (const std::string& variable : image.env)
-    if (variable.starts_with("PATH=")) return variable.substr(5);
-  return {};
-}
-
 std::string LabelOf(const ContainerInfo& info, const char* key) {
   const auto it = info.labels.find(key);
   return it == info.labels.end() ? std::string() : it->second;
@@ -193,7 +187,7 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const I
                                                     bool* wrong_channel) {
   ContainerSpec spec;
   spec.image = image.id;
-  spec.path = PathOf(image);
+  spec.env = image.env;
   spec.limits = wanted.limits;
   spec.channel = channel;
   spec.volume = wanted.volume;
