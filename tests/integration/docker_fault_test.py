@@ -160,6 +160,16 @@ class LiveRestore(Broken):
     def test_kill(self):
         self.restart(signal.SIGKILL)
 
+    def test_streams_of_the_engine_come_back_with_it(self):
+        with self.service("--docker.channel=exec") as service:
+            service.post("a", "shell", command="echo a > file; echo here > /tmp/mark")
+            running = Call(service, "a", "sleep 90").started()
+            self.engine.stop(signal.SIGKILL)
+            self.ended_with_a_cause(running, "ended", "gone", "lost")
+            self.engine.up()
+            self.works_again(service, "a", "a\n")
+            self.assertEqual(service.post("a", "shell", command="cat /tmp/mark")["output"], "here\n", "the same container")
+
     def test_both_killed_and_both_back(self):
         first = self.service().start()
         first.post("a", "shell", command="echo a > file; echo here > /tmp/mark")
@@ -228,14 +238,22 @@ class ByHand(Broken):
                 time.sleep(0.05)
             began = time.monotonic()
             status, answer = self.service_.call("POST", "a", "/shell", {"command": "true"})
-            self.assertEqual(status, 503, answer)
+            self.assertEqual(status, 409, answer)
             self.assertIn("paused", answer["error"])
             self.assertIn("docker unpause", str(answer))
             self.assertLess(time.monotonic() - began, 10)
+            for _ in range(10):
+                self.service_.call("POST", "a", "/execute", {"code": "1"})
+            self.service_.post("b", "shell", command="true")  # nobody else is kept away for it
         finally:
             self.engine.run("unpause", self.name)
         self.assertEqual(running.end()[1]["output"], "through\n")
         self.works_again(self.service_, "a", "a\n")
+
+    def test_a_paused_one_can_be_purged(self):
+        self.engine.run("pause", self.name)
+        self.assertEqual(self.service_.call("DELETE", "a", "?purge=true")[1]["status"], "deleted")
+        self.assertEqual(self.engine.left(self.service_.root), [])
 
     def test_a_volume_that_was_deleted_is_replaced_by_an_empty_one(self):
         self.service_.post("b", "shell", command="echo b > file")

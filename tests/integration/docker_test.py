@@ -313,6 +313,15 @@ class Choice(unittest.TestCase):
         self.assertTrue(found["available"], found)
         self.assertIn("runc", found["isolation"])
 
+    def test_a_disk_limit_that_the_storage_can_not_hold_is_refused(self):
+        driver = json.loads(Engine().run("info", "--format", "{{json .}}"))
+        if ["Backing Filesystem", "xfs"] in driver["DriverStatus"]:
+            self.skipTest("this engine's storage may be able to")
+        found = explain("docker", "--docker.disk=1g", **self.engine_options())
+        self.assertFalse(found["available"], found)
+        self.assertIn("docker.disk", found["reason"])
+        self.assertIn("pquota", found["hint"])
+
     def test_explain_names_the_channel(self):
         found = explain("docker", **self.engine_options())
         self.assertEqual((found["details"]["channel"], found["details"]["workspaces"]), ("socket", "volumes"))
