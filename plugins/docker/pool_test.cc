@@ -103,6 +103,7 @@ TEST_F(PoolTest, AClaimWhoseAnswerWasLostIsFoundAgain) {
   engine_.Fail("DELETE", "/containers/", "500 Internal Server Error", "cut off");
   ASSERT_FALSE(host->Create("alice"));
   ASSERT_EQ(engine_.Of(ready.id).name, NameOf("alice"));
+  EXPECT_EQ(RecordOf("alice").volume, ready.volume) << "it says whose it may be";
   const auto again = host->Create("alice");
   ASSERT_TRUE(again) << again.error().message;
   EXPECT_EQ((*again)->live().container, ready.id);
