@@ -371,8 +371,10 @@ TEST_F(PullTest, AnErrorInTheStreamIsAnError) {
 }
 
 TEST_F(PullTest, CanBeCancelled) {
-  // It goes on as long as it is listened to: the server waits for another request.
-  Serve({{"POST /images/create?fromImage=a%3A1", {"HTTP/1.1 200 OK\r\n\r\n{\"status\":\"Pulling\"}\n"}}});
+  // A first line, and nothing after it.
+  Serve({{"POST /images/create?fromImage=a%3A1",
+          {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+           "15\r\n{\"status\":\"Pulling\"}\n\r\n"}}});
   const Status done = Pull("a:1", true);
   ASSERT_FALSE(done);
   EXPECT_EQ(done.error().code, CSB_E_CANCELLED);

@@ -69,10 +69,15 @@ struct Registry::Shared {
       if (to == nullptr) return;
       ++busy;
     }
+    struct Leave {
+      Shared& shared;
+      ~Leave() {
+        const std::lock_guard lock(shared.mutex);
+        --shared.busy;
+        shared.idle.notify_all();
+      }
+    } leave{*this};
     f(*to);
-    const std::lock_guard lock(mutex);
-    --busy;
-    idle.notify_all();
   }
 };
 
@@ -155,9 +160,15 @@ void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
   InBackground([sandbox, user, container, loss](Registry& registry) {
     const bool oom = sandbox->SawOom();
     sandbox->Detach();
-    if (loss == Loss::kClosed) return;  // the next call finds out what is there
     auto lock = registry.Lock(KeyOf(user));
     if (!lock) return registry.host_.LogWarn(lock.error().message);
+    if (loss == Loss::kClosed) {
+      // A stream says no more. One that goes on, or is about to end, is the next call's.
+      auto info = registry.engine_.Inspect(container, kAskLimit);
+      if (info && info->alive()) return registry.CleanLater(user);
+      const bool took = info && (oom || info->oom_killed);
+      return registry.AfterEnd(user, container, sandbox->live().pid, took);
+    }
     if (loss == Loss::kBroken) {
       if (Status s = registry.launcher_.Remove(container, sandbox->live().slot); !s)
         registry.host_.LogWarn(s.error().message);

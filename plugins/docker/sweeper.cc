@@ -21,6 +21,16 @@ std::string LabelOf(const Labels& labels, const char* key) {
   return it == labels.end() ? std::string() : it->second;
 }
 
+// Names of what is in a folder; one that can't be read has nothing.
+std::vector<std::string> NamesIn(const std::string& folder) {
+  std::vector<std::string> names;
+  std::error_code error;
+  std::filesystem::directory_iterator entry(folder, error);
+  for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
+    names.push_back(entry->path().filename());
+  return names;
+}
+
 class Sweeper {
  public:
   Sweeper(const HostRef& host, Registry& registry)
@@ -110,9 +120,7 @@ class Sweeper {
   // What a host that was killed while it wrote a record left beside it.
   void Unfinished() {
     std::set<std::string> names;
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(names_.records(), error)) {
-      const std::string file = entry.path().filename();
+    for (const std::string& file : NamesIn(names_.records())) {
       if (const size_t end = file.find(".json."); end != std::string::npos) names.insert(file.substr(0, end));
     }
     for (const std::string& name : names)
@@ -164,9 +172,7 @@ class Sweeper {
 
   // Folders of containers that are gone; a slot is a user's name, or pool-HOST-N.
   void Folders() {
-    std::error_code error;
-    for (const auto& entry : std::filesystem::directory_iterator(names_.runtime(), error)) {
-      const std::string slot = entry.path().filename();
+    for (const std::string& slot : NamesIn(names_.runtime())) {
       if (slot == "locks" || slot == "hosts" || slots_.contains(slot)) continue;
       if (const std::string host(MakerOf(slot, "pool")); !host.empty()) {
         if (!HostAlive(names_, host)) registry_.launcher().RemoveSlot(slot);
@@ -182,11 +188,11 @@ class Sweeper {
       if (!info && info.error().code == CSB_E_NOT_FOUND) registry_.launcher().RemoveSlot(slot);
     }
     if (!names_.folders() || !records_known_) return;
-    for (const auto& entry : std::filesystem::directory_iterator(names_.data(), error)) {
-      const std::string slot = entry.path().filename(), host(MakerOf(slot, "pool"));
-      if (host.empty() || kept_.contains(entry.path()) || HostAlive(names_, host)) continue;
+    for (const std::string& slot : NamesIn(names_.data())) {
+      const std::string folder = names_.Folder(slot), host(MakerOf(slot, "pool"));
+      if (host.empty() || kept_.contains(folder) || HostAlive(names_, host)) continue;
       std::error_code ignored;
-      std::filesystem::remove_all(entry.path(), ignored);
+      std::filesystem::remove_all(folder, ignored);
     }
   }
 
