@@ -165,7 +165,7 @@ void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
     if (loss == Loss::kClosed) {
       // A stream says no more. One that goes on, or is about to end, is the next call's.
       auto info = registry.engine_.Inspect(container, kAskLimit);
-      if (info && info->alive()) return registry.CleanLater(user);
+      if (info && info->alive() && !oom) return registry.CleanLater(user);
       const bool took = info && (oom || info->oom_killed);
       return registry.AfterEnd(user, container, sandbox->live().pid, took);
     }
