@@ -15,12 +15,11 @@ from docker_engine import Engine
 from harness import Service
 
 METADATA = "169.254.169.254"
-PORT = 8642
-TRY = f"""
+TRY = """
 import socket, sys
-for address in sys.argv[1:]:
+for address in sys.argv[2:]:
     try:
-        socket.create_connection((address, {PORT}), 3).close()
+        socket.create_connection((address, int(sys.argv[1])), 3).close()
         print(address, "reached")
     except OSError as error:
         print(address, error.errno or error)
@@ -43,26 +42,26 @@ class Bridge(unittest.TestCase):
         added = subprocess.run([*inside, "ip", "addr", "add", METADATA + "/32", "dev", "lo"], capture_output=True, text=True)
         if added.returncode == 0:
             cls.addClassCleanup(subprocess.run, [*inside, "ip", "addr", "del", METADATA + "/32", "dev", "lo"], check=True)
-        listener = subprocess.Popen([*inside, "/usr/bin/python3", "-c", f"""
+        listener = subprocess.Popen([*inside, "/usr/bin/python3", "-c", """
 import socket
-s = socket.create_server(("0.0.0.0", {PORT}), backlog=64)
-print("ready", flush=True)
+s = socket.create_server(("0.0.0.0", 0), backlog=64)
+print(s.getsockname()[1], flush=True)
 while True: s.accept()[0].close()
 """], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
         cls.addClassCleanup(listener.stdout.close)
         cls.addClassCleanup(listener.wait)
         cls.addClassCleanup(listener.kill)
-        if listener.stdout.readline() != b"ready\n":
-            raise AssertionError("nothing listens in the engine's network")
+        cls.port = int(listener.stdout.readline())
 
     def reach(self, user, *addresses):
-        answer = self.service.post(user, "shell", command="python3 - " + " ".join(addresses), stdin=TRY, timeout=60)
+        answer = self.service.post(user, "shell", command=f"python3 - {self.port} " + " ".join(addresses), stdin=TRY, timeout=60)
         self.assertTrue(answer["success"], answer)
         return dict(line.split(" ", 1) for line in answer["output"].splitlines())
 
     def test_the_listeners_are_there_for_any_other_container(self):
         gateway = self.network["Gateway"]
-        shown = self.engine.run("run", "--rm", "--network", self.name, self.engine.image, "python3", "-c", TRY, gateway, METADATA)
+        shown = self.engine.run("run", "--rm", "--network", self.name, self.engine.image, "python3", "-c", TRY, str(self.port), gateway,
+                                METADATA)
         self.assertEqual(shown.splitlines(), [f"{gateway} reached", f"{METADATA} reached"])
 
     def test_gateway_and_metadata_are_unreachable(self):
@@ -75,7 +74,7 @@ while True: s.accept()[0].close()
         other = self.service.call("POST", "b", "/create", {})[1]["container_id"]
         address = self.engine.inspect(other)["NetworkSettings"]["Networks"][self.name]["IPAddress"]
         listening = ("import socket, time\ns = socket.create_server(('0.0.0.0', %d))\n"
-                     "socket.create_connection(('127.0.0.1', %d)).close()\nopen('up', 'w').close()\ntime.sleep(60)" % (PORT, PORT))
+                     "socket.create_connection(('127.0.0.1', %d)).close()\nopen('up', 'w').close()\ntime.sleep(60)" % (self.port, self.port))
         connection = self.service.connection()
         connection.request("POST", "/sandbox/b/execute", json.dumps({"code": listening, "timeout": 100}))
         with contextlib.closing(connection):

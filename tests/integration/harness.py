@@ -28,6 +28,7 @@ from docker_engine import Engine
 BUILD = pathlib.Path(os.environ.get("CSB_BINARY_DIR", "build/dev")).resolve()
 BINARY = BUILD / "bin" / "clara-sandbox"
 BACKEND = os.environ.get("CSB_TEST_BACKEND", "bubblewrap")
+CHANNEL = os.environ.get("CSB_TEST_DOCKER_CHANNEL", "")
 if BACKEND == "docker":
     os.environ.update(Engine().environment())  # for all that a test starts
 
@@ -66,8 +67,9 @@ def explain(name, *options, env=None):
 
 def folders(root, backend=BACKEND):
     own = [f"--sandbox.state_dir={root}/state", f"--sandbox.runtime_dir={root}/run"]
-    # Files of Docker's sandboxes are in volumes, unless a data folder is asked for.
-    return own if backend == "docker" else [f"--sandbox.data_dir={root}/data", *own]
+    if backend == "docker":  # files of its sandboxes are in volumes, unless a data folder is asked for
+        return own + ([f"--docker.channel={CHANNEL}"] if CHANNEL else [])
+    return [f"--sandbox.data_dir={root}/data", *own]
 
 
 def limits(backend=BACKEND, **values):
@@ -82,8 +84,16 @@ def free_port():
 
 
 def sandbox_processes(root):
-    """Every process that sees a control folder of `root`: those inside its sandboxes."""
+    """Every process inside the sandboxes of `root`."""
     found = []
+    if BACKEND == "docker":
+        engine = Engine()
+        spaces = {os.readlink(f"/proc/{engine.pid(name)}/ns/pid") for name in engine.containers(root, "status=running")}
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/ns/pid") in spaces:
+                    found.append(int(pid))
+        return found
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/mountinfo") as f:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 300
-# backends: bubblewrap docker
+# backends: bubblewrap docker docker-exec
 """The REST API against a real sandbox, as Clara's client uses it: every call of the interface."""
 import base64
 import contextlib
