@@ -2,16 +2,12 @@
 #include "plugins/bubblewrap/registry.h"
 
 #include <dirent.h>
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <unistd.h>
 
-#include <condition_variable>
 #include <set>
 
 #include "clara_sandbox/cpp/identity.h"
 #include "plugins/bubblewrap/cleaner.h"
+#include "plugins/common/host_sockets.h"
 #include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
@@ -22,22 +18,6 @@ using std::chrono::milliseconds;
 constexpr milliseconds kReadyLimit{10'000};
 constexpr milliseconds kAttachLimit{5'000};
 constexpr milliseconds kShutdownGrace{500};
-
-// Live processes that listen for the agent of a sandbox; their sockets are named PID-N.sock (sandbox.cc).
-int HostsAt(const std::string& control) {
-  int hosts = 0;
-  DIR* dir = opendir(control.c_str());
-  if (dir == nullptr) return 0;
-  while (const dirent* entry = readdir(dir)) {
-    char* end = nullptr;
-    const long pid = strtol(entry->d_name, &end, 10);
-    if (pid > 0 && *end == '-' && std::string_view(end).ends_with(".sock") &&
-        (kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM))
-      ++hosts;
-  }
-  closedir(dir);
-  return hosts;
-}
 
 std::vector<std::string> FoldersIn(const std::string& parent) {
   std::vector<std::string> names;
@@ -51,44 +31,15 @@ std::vector<std::string> FoldersIn(const std::string& parent) {
 
 }  // namespace
 
-// Work that is posted when a sandbox ends may run while the registry goes; it asks here first.
-struct Registry::Shared {
-  std::mutex mutex;
-  std::condition_variable idle;
-  Registry* registry = nullptr;  // null: going
-  int busy = 0;
-
-  template <typename F>
-  void With(F&& f) {
-    Registry* to = nullptr;
-    {
-      const std::lock_guard lock(mutex);
-      to = registry;
-      if (to == nullptr) return;
-      ++busy;
-    }
-    f(*to);
-    const std::lock_guard lock(mutex);
-    --busy;
-    idle.notify_all();
-  }
-};
-
 Registry::Registry(HostRef host, Reactor& reactor, const Options& options)
     : host_(host),
       reactor_(reactor),
       options_(options),
       builder_(host, options),
-      shared_(std::make_shared<Shared>()) {
-  shared_->registry = this;
-}
+      line_(std::make_shared<Lifeline<Registry>>(this)) {}
 
 Registry::~Registry() {
-  {
-    std::unique_lock lock(shared_->mutex);
-    shared_->registry = nullptr;
-    shared_->idle.wait(lock, [this] { return shared_->busy == 0; });
-  }
+  line_->Cut();
   for (const auto& [user, sandbox] : by_user_) sandbox->Detach();
 }
 
@@ -129,7 +80,7 @@ void Registry::Ended(const SandboxPtr& sandbox) {
 }
 
 void Registry::InBackground(std::function<void(Registry&)> work) {
-  const Status posted = host_.Post([shared = shared_, work = std::move(work)] { shared->With(work); });
+  const Status posted = host_.Post([line = line_, work = std::move(work)] { line->With(work); });
   // A host that shuts down takes no work; what is not cleaned up now is by the next host.
   if (!posted) host_.LogDebug("no work is taken any more: " + posted.error().message);
 }
@@ -139,8 +90,8 @@ Status Registry::BringUp(const Paths& paths, const SandboxPtr& sandbox, LiveReco
   const std::string user = live.user;
   const bool fresh = complaints >= 0;
   Status status = sandbox->Begin(std::move(live), std::move(init), std::move(monitor),
-                                 [shared = shared_](const SandboxPtr& ended) {
-                                   shared->With([&](Registry& registry) { registry.Ended(ended); });
+                                 [line = line_](const SandboxPtr& ended) {
+                                   line->With([&](Registry& registry) { registry.Ended(ended); });
                                  });
   if (status) status = sandbox->WaitReady(fresh ? kReadyLimit : kAttachLimit);
   if (!status) {

@@ -27,6 +27,7 @@
 #include "plugins/bubblewrap/paths.h"
 #include "plugins/bubblewrap/sandbox.h"
 #include "plugins/common/file_lock.h"
+#include "plugins/common/lifeline.h"
 
 namespace csb::bwrap {
 
@@ -85,8 +86,7 @@ class Registry {
   Reactor& reactor_;
   const Options& options_;
   Builder builder_;
-  struct Shared;  // outlives the registry in posted work
-  const std::shared_ptr<Shared> shared_;
+  const std::shared_ptr<Lifeline<Registry>> line_;
   mutable std::mutex mutex_;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
 };

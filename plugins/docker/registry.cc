@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/docker/registry.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <condition_variable>
 #include <filesystem>
 
 #include "clara_sandbox/cpp/identity.h"
+#include "plugins/common/host_sockets.h"
 #include "plugins/common/limit_text.h"
 #include "plugins/common/rfc3339.h"
 #include "plugins/common/small_file.h"
@@ -23,22 +20,6 @@ namespace {
 constexpr std::chrono::seconds kCleanDelay{10};
 // After the last create: the user's first call, and a burst of other users, come before the pool.
 constexpr std::chrono::milliseconds kRefillDelay{500};
-
-// Live processes that listen for the agent of a sandbox; their sockets are named PID-N.sock (sandbox.cc).
-int HostsAt(const std::string& control) {
-  int hosts = 0;
-  DIR* dir = opendir(control.c_str());
-  if (dir == nullptr) return 0;
-  while (const dirent* entry = readdir(dir)) {
-    char* end = nullptr;
-    const long pid = strtol(entry->d_name, &end, 10);
-    if (pid > 0 && *end == '-' && std::string_view(end).ends_with(".sock") &&
-        (kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM))
-      ++hosts;
-  }
-  closedir(dir);
-  return hosts;
-}
 
 // Somebody's doing, and no fault of the engine: users of other sandboxes are not to be kept away for it.
 Error Paused(const std::string& container) {
@@ -53,34 +34,6 @@ std::string SlotOf(const ContainerInfo& info) {
 
 }  // namespace
 
-// Work that is posted when a sandbox ends may run while the registry goes; it asks here first.
-struct Registry::Shared {
-  std::mutex mutex;
-  std::condition_variable idle;
-  Registry* registry = nullptr;  // null: going
-  int busy = 0;
-
-  template <typename F>
-  void With(F&& f) {
-    Registry* to = nullptr;
-    {
-      const std::lock_guard lock(mutex);
-      to = registry;
-      if (to == nullptr) return;
-      ++busy;
-    }
-    struct Leave {
-      Shared& shared;
-      ~Leave() {
-        const std::lock_guard lock(shared.mutex);
-        --shared.busy;
-        shared.idle.notify_all();
-      }
-    } leave{*this};
-    f(*to);
-  }
-};
-
 Registry::Registry(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names,
                    const std::string& host_id)
     : host_(host),
@@ -90,23 +43,16 @@ Registry::Registry(HostRef host, Reactor& reactor, Engine& engine, const Options
       names_(names),
       launcher_(host, reactor, engine, options, names),
       pool_(host, launcher_, engine, options, names, host_id),
-      shared_(std::make_shared<Shared>()) {
-  shared_->registry = this;
-  pool_.SetLostHandler([shared = shared_](const SandboxPtr&, Loss) {
-    shared->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Check(); }); });
+      line_(std::make_shared<Lifeline<Registry>>(this)) {
+  pool_.SetLostHandler([line = line_](const SandboxPtr&, Loss) {
+    line->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Check(); }); });
   });
 }
 
 Registry::~Registry() {
-  {
-    std::unique_lock lock(shared_->mutex);
-    shared_->registry = nullptr;
-  }
+  line_->Close();
   pool_.Stop();
-  {
-    std::unique_lock lock(shared_->mutex);
-    shared_->idle.wait(lock, [this] { return shared_->busy == 0; });
-  }
+  line_->Cut();
   for (const auto& [user, sandbox] : by_user_) sandbox->Detach();
 }
 
@@ -141,14 +87,14 @@ void Registry::Forget(const SandboxPtr& sandbox) {
 }
 
 void Registry::InBackground(std::function<void(Registry&)> work) {
-  const Status posted = host_.Post([shared = shared_, work = std::move(work)] { shared->With(work); });
+  const Status posted = host_.Post([line = line_, work = std::move(work)] { line->With(work); });
   // A host that shuts down takes no work; what is not cleaned up now is by the next host.
   if (!posted) host_.LogDebug("no work is taken any more: " + posted.error().message);
 }
 
 Sandbox::OnLost Registry::LostHandler() {
-  return [shared = shared_](const SandboxPtr& sandbox, Loss loss) {
-    shared->With([&](Registry& registry) { registry.Lost(sandbox, loss); });
+  return [line = line_](const SandboxPtr& sandbox, Loss loss) {
+    line->With([&](Registry& registry) { registry.Lost(sandbox, loss); });
   };
 }
 
@@ -200,14 +146,14 @@ void Registry::RefillLater() {
   if (!pool_.wanted()) return;
   const std::lock_guard lock(mutex_);
   if (refill_ != 0) reactor_.CancelTimer(refill_);
-  refill_ = reactor_.At(Reactor::Clock::now() + kRefillDelay, [shared = shared_] {
-    shared->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Refill(); }); });
+  refill_ = reactor_.At(Reactor::Clock::now() + kRefillDelay, [line = line_] {
+    line->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Refill(); }); });
   });
 }
 
 void Registry::CleanLater(const std::string& user) {
-  reactor_.At(Reactor::Clock::now() + kCleanDelay, [shared = shared_, user] {
-    shared->With(
+  reactor_.At(Reactor::Clock::now() + kCleanDelay, [line = line_, user] {
+    line->With(
         [&](Registry& registry) { registry.InBackground([user](Registry& r) { r.CleanDead(user); }); });
   });
 }

@@ -23,6 +23,7 @@
 
 #include "clara_sandbox/cpp/host_ref.h"
 #include "plugins/common/file_lock.h"
+#include "plugins/common/lifeline.h"
 #include "plugins/docker/launcher.h"
 #include "plugins/docker/names.h"
 #include "plugins/docker/pool.h"
@@ -100,8 +101,7 @@ class Registry {
   const Names& names_;
   Launcher launcher_;
   Pool pool_;
-  struct Shared;  // outlives the registry in posted work
-  const std::shared_ptr<Shared> shared_;
+  const std::shared_ptr<Lifeline<Registry>> line_;
   mutable std::mutex mutex_;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
   Reactor::TimerId refill_ = 0;

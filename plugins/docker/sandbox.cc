@@ -17,6 +17,7 @@
 #include "plugins/common/agent_listener.h"
 #include "plugins/common/agent_result.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/host_sockets.h"
 #include "plugins/common/limit_text.h"
 #include "plugins/common/pidfd.h"
 #include "plugins/common/small_file.h"
@@ -34,17 +35,6 @@ constexpr char kStuck[] =
 constexpr char kOomHint[] =
     "raise DOCKER_SANDBOX_MEMORY (docker.memory, or memory_limit of create), use less memory, or work in "
     "chunks";
-
-std::string SocketName(const std::string& control) {
-  static std::atomic<unsigned> counter{0};
-  return control + "/" + std::to_string(getpid()) + "-" + std::to_string(counter++) + ".sock";
-}
-
-pid_t PeerPid(int fd) {
-  ucred peer{};
-  socklen_t size = sizeof peer;
-  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 ? peer.pid : 0;
-}
 
 }  // namespace
 
@@ -216,7 +206,7 @@ Sandbox::~Sandbox() { Detach(); }
 Result<std::shared_ptr<Sandbox>> Sandbox::Listen(HostRef host, Reactor& reactor, const std::string& name,
                                                  const std::string& control, mode_t mode) {
   auto impl = std::make_shared<Impl>(host, reactor, name);
-  const std::string path = SocketName(control);
+  const std::string path = NewHostSocket(control);
   const std::weak_ptr<Impl> weak = impl;
   auto listener = AgentListener::Create(
       reactor, path,
