@@ -145,6 +145,12 @@ Result<std::string> Launcher::AgentVolume(const std::string& image) {
     const std::lock_guard lock(mutex_);
     if (!agent_volume_.empty()) return agent_volume_;
   }
+  // One at a time: the container that it is filled through has one name in this process.
+  const std::lock_guard making(agent_volume_making_);
+  {
+    const std::lock_guard lock(mutex_);
+    if (!agent_volume_.empty()) return agent_volume_;
+  }
   auto volume = MakeAgentVolume(engine_, names_, CommonLabels("agent"), options_.agent, image);
   if (!volume) return volume.error();
   const std::lock_guard lock(mutex_);

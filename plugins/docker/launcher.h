@@ -85,6 +85,7 @@ class Launcher {
   Engine& engine_;
   const Options& options_;
   const Names& names_;
+  std::mutex agent_volume_making_;  // taken before mutex_
   std::mutex mutex_;
   std::optional<ChannelKind> channel_;
   std::string channel_of_;  // the daemon's id

@@ -113,7 +113,10 @@ class Client(threading.Thread):
 
     def write(self, user, token):
         self.maybe[user].add(token)
-        if self.random.random() < 0.5:
+        how = self.random.random()
+        if how < 0.2:  # long enough to be met by a kill; it may go on without the host and write later
+            answer = self.call("POST", user, "/shell", {"command": f"sleep 0.4; echo {token} >> file; cat file"})
+        elif how < 0.6:
             answer = self.call("POST", user, "/shell", {"command": f"echo {token} >> file; cat file"})
         else:
             answer = self.call("POST", user, "/execute", {

@@ -202,6 +202,17 @@ class ExecStream(Shared):
             thread.join()
         self.assertEqual(sorted(answers), sorted(f"{i}\n" for i in range(20)))
 
+    def test_the_first_users_come_at_once(self):
+        with docker_service(*self.options) as service:  # nothing is prepared yet
+            answers = []
+            threads = [threading.Thread(target=lambda i=i: answers.append(service.call("POST", f"first{i}", "/shell", {"command": "true"})))
+                       for i in range(6)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            self.assertEqual([(status, answer.get("error")) for status, answer in answers], [(200, None)] * 6)
+
     def test_a_killed_host_is_followed_by_one_that_finds_it(self):
         root = tempfile.mkdtemp(prefix="csb-docker-")
         self.addCleanup(shutil.rmtree, root, ignore_errors=True)
