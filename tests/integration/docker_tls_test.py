@@ -62,6 +62,7 @@ class Tls(unittest.TestCase):
             service.process.kill()
             service.process.wait()
             service.process = None
+            service.log.close()
             service.start()
             self.assertEqual(service.post("far", "shell", command="echo again")["output"], "again\n")
             self.assertEqual(service.call("GET", "far", "/status")[1]["container_id"], name)
