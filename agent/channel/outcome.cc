@@ -112,6 +112,8 @@ std::string RunPayload(const Ending& ending, const OutcomeInput& input) {
   json::Member(w, "stderr_dropped", input.stderr_dropped);
   json::Member(w, "message", ending.message);
   json::Member(w, "hint", ending.hint);
+  if (input.memory_used && std::strcmp(ending.cause, "oom") == 0)
+    json::Member(w, "memory_used", *input.memory_used);
   w.EndObject();
   w.EndObject();
   return {buffer.GetString(), buffer.GetSize()};

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "agent/command/command.h"
@@ -20,12 +21,13 @@ namespace csb::agent {
 struct OutcomeInput {
   Report report;
   uint64_t timeout_ms = 0;
-  bool deadline = false;      // killed by us for its deadline
-  bool cancelled = false;     // killed by us for another reason
-  bool lost = false;          // the supervisor was killed from inside
-  bool oom_counted = false;   // the kernel killed something here for memory meanwhile
-  bool pip_missing = false;   // python said that it has no pip
-  bool pip_no_match = false;  // pip found nothing to install
+  bool deadline = false;                // killed by us for its deadline
+  bool cancelled = false;               // killed by us for another reason
+  bool lost = false;                    // the supervisor was killed from inside
+  bool oom_counted = false;             // the kernel killed something here for memory meanwhile
+  std::optional<uint64_t> memory_used;  // bytes that are held after that
+  bool pip_missing = false;             // python said that it has no pip
+  bool pip_no_match = false;            // pip found nothing to install
   double seconds = 0;
   uint64_t stdout_bytes = 0, stderr_bytes = 0, stdout_dropped = 0, stderr_dropped = 0;
   std::string last_line;  // of a task

@@ -441,6 +441,7 @@ void Stream::Finish() {
   if (oom_before_) {
     const auto now = context_.oom.Read();
     input.oom_counted = now && *now > *oom_before_;
+    if (input.oom_counted) input.memory_used = context_.oom.Usage();
   }
   input.seconds = static_cast<double>(ended_ns_ - started_ns_) / static_cast<double>(kSecond);
   input.stdout_bytes = out_.bytes;

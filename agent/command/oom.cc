@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/command/oom.h"
 
-#include <fcntl.h>
-
 #include <algorithm>
+#include <charconv>
 
-#include "agent/base/fd.h"
+#include "agent/base/proc_file.h"
 
 namespace csb::agent {
 
@@ -14,6 +13,12 @@ OomCounter::OomCounter(const std::string& file) {
     files_ = {file};
   else
     files_ = {"/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"};
+  // Beside the counter, in whichever dialect.
+  for (const std::string& name : files_) {
+    const std::string folder = name.substr(0, name.rfind('/') + 1);
+    usage_.push_back(folder + "memory.current");
+    usage_.push_back(folder + "memory.usage_in_bytes");
+  }
 }
 
 std::optional<uint64_t> OomCounter::Parse(std::string_view text) {
@@ -36,13 +41,19 @@ std::optional<uint64_t> OomCounter::Parse(std::string_view text) {
 }
 
 std::optional<uint64_t> OomCounter::Read() const {
-  for (const auto& name : files_) {
-    const Fd file(open(name.c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file) continue;
-    char buffer[1024];
-    const ssize_t n = read(file.get(), buffer, sizeof buffer);
-    if (n > 0)
-      if (auto value = Parse({buffer, static_cast<size_t>(n)})) return value;
+  for (const auto& name : files_)
+    if (const auto text = ReadSmallFile(name))
+      if (auto value = Parse(*text)) return value;
+  return std::nullopt;
+}
+
+std::optional<uint64_t> OomCounter::Usage() const {
+  for (const auto& name : usage_) {
+    const auto text = ReadSmallFile(name);
+    if (!text) continue;
+    uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+    if (error == std::errc() && end != text->data()) return value;
   }
   return std::nullopt;
 }

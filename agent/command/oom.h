@@ -20,11 +20,13 @@ class OomCounter {
   explicit OomCounter(const std::string& file);
   // Nothing: not visible here, the host has to tell.
   std::optional<uint64_t> Read() const;
+  // Bytes that the sandbox holds now, files in memory included; nothing: not visible here.
+  std::optional<uint64_t> Usage() const;
 
   static std::optional<uint64_t> Parse(std::string_view text);
 
  private:
-  std::vector<std::string> files_;
+  std::vector<std::string> files_, usage_;
 };
 
 }  // namespace csb::agent

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "agent/testing/agent_under_test.h"
@@ -18,6 +19,27 @@ TEST(Oom, ReadsBothFormats) {
   EXPECT_FALSE(OomCounter::Parse("oom_kill_disable 0\nunder_oom 0\n"));
   EXPECT_FALSE(OomCounter::Parse("oom_kill x\n"));
   EXPECT_FALSE(OomCounter::Parse(""));
+}
+
+// What a killed command leaves in memory: the files of a control group of either version, beside the counter.
+TEST(Oom, TellsWhatIsStillHeld) {
+  char folder[] = "/tmp/oom_test-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string path = std::string(folder) + "/";
+  const OomCounter counter(path + "memory.events");
+  EXPECT_FALSE(counter.Usage());
+  std::ofstream(path + "memory.usage_in_bytes") << "4096\n";
+  EXPECT_EQ(counter.Usage(), 4096u);
+  std::ofstream(path + "memory.current") << "8192\n";
+  EXPECT_EQ(counter.Usage(), 8192u);
+  std::ofstream(path + "memory.events") << "oom_kill 4\n";
+  testing::AgentUnderTest agent({.separate = false, .more = {"--oom-events", path + "memory.events"}});
+  auto ending = agent.host().Run("shell", R"({"command":"kill -9 $$"})");
+  EXPECT_EQ(ending.result_int("memory_used"), -1) << "no kill for memory";
+  ending =
+      agent.host().Run("shell", "{\"command\":\"echo oom_kill 5 > " + path + "memory.events; kill -9 $$\"}");
+  EXPECT_EQ(ending.result_int("memory_used"), 8192);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(Oom, AKillThatTheCounterKnowsIsOutOfMemoryAndAnotherIsNot) {

@@ -144,10 +144,11 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
 
   // Temporary files outlive the command that made them. Where they, and not the killed process, hold the
   // memory, every later command would be killed too: only a new sandbox, with its empty /tmp, helps.
-  bool EndIfStuck() {
+  // `told`: bytes in use as the agent says, where this machine does not see them.
+  bool EndIfStuck(std::optional<uint64_t> told) {
     char text[64];
     const ssize_t n = memory_use ? pread(memory_use.get(), text, sizeof text, 0) : -1;
-    const auto used = n > 0 ? ParseCount({text, static_cast<size_t>(n)}) : std::nullopt;
+    const auto used = n > 0 ? ParseCount({text, static_cast<size_t>(n)}) : told;
     const std::lock_guard lock(mutex);
     const uint64_t limit = live.limits.memory;
     // A kernel out of memory has given up its caches already: what is still there can't be had back.
@@ -155,7 +156,10 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
     if (!ready || over || channel == nullptr || channel->running() > 0) return false;
     host.LogWarn("sandbox " + name + " is ended: its temporary files hold the memory");
     ready = false;
-    if (Status s = init.Signal(SIGKILL); !s) host.LogError("sandbox " + name + ": " + s.error().message);
+    if (!init)
+      channel->Shutdown();
+    else if (Status s = init.Signal(SIGKILL); !s)
+      host.LogError("sandbox " + name + ": " + s.error().message);
     return true;
   }
 
@@ -182,7 +186,10 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
       if (outcome.result.find("OOM killed") == std::string::npos) return;
       oom_told = OomKills();
       const std::string limit = "the sandbox's memory limit is " + FormatSize(live.limits.memory);
-      return AmendToOom(outcome, EndIfStuck() ? limit + kStuck : limit, kOomHint);
+      const auto result = json::ParseObject(outcome.result);
+      const json::Value* held = result ? json::Find(*result, "memory_used") : nullptr;
+      const auto told = held != nullptr && held->IsUint64() ? std::optional(held->GetUint64()) : std::nullopt;
+      return AmendToOom(outcome, EndIfStuck(told) ? limit + kStuck : limit, kOomHint);
     }
     if (outcome.code != CSB_E_GONE) return;
     if (!OomTook(before)) {
