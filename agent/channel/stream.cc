@@ -23,9 +23,9 @@ using protocol::Kind;
 
 namespace {
 
-constexpr uint64_t kInputWindow = 256 << 10;
+constexpr uint64_t kInputWindow = 1 << 20;
 // Grants travel in steps, or every byte of input would cost a frame.
-constexpr uint64_t kInputStep = 64 << 10;
+constexpr uint64_t kInputStep = 256 << 10;
 constexpr size_t kSlice = protocol::kMaxData;
 constexpr int64_t kCleanupLimit = 5 * kSecond;
 
@@ -108,7 +108,7 @@ Status Stream::Start() {
   // The code may be large and is the supervisor's now; a task's arguments are asked for again by a clean-up.
   std::string().swap(command_.spec.code);
   if (timeout_ms_ > 0) deadline_.Arm(opened_ns_ + static_cast<int64_t>(timeout_ms_) * kMs);
-  if (with_input_) GrantInput(kInputWindow, true);
+  if (with_input_) GrantInput(kInputWindow);
   return {};
 }
 
@@ -200,7 +200,7 @@ bool Stream::OnInput(std::string_view bytes, bool end) {
   in_ended_ = end;
   if (in_broken_ || cause_ != Cause::kNone || report_) {
     // Nobody reads it any more; the host may still finish sending.
-    GrantInput(bytes.size(), false);
+    GrantInput(bytes.size());
     return true;
   }
   in_buffer_.append(bytes);
@@ -208,10 +208,10 @@ bool Stream::OnInput(std::string_view bytes, bool end) {
   return true;
 }
 
-void Stream::GrantInput(uint64_t bytes, bool now) {
+void Stream::GrantInput(uint64_t bytes) {
   in_written_ += bytes;
   if (in_ended_ || channel_ == nullptr || in_written_ == 0) return;
-  if (!now && in_written_ < kInputStep) return;
+  if (in_written_ < kInputStep) return;
   in_credit_ += in_written_;
   channel_->SendU64(Kind::kInputCredit, id_, in_written_);
   in_written_ = 0;
@@ -250,7 +250,7 @@ void Stream::WriteInput() {
     in_begin_ = 0;
   }
   if (in_) in_watch_.Set(blocked ? EPOLLOUT : 0u);
-  GrantInput(written, in_buffer_.empty());
+  GrantInput(written);
 }
 
 // A task's result lines -------------------------------------------------------------------------

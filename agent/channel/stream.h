@@ -75,7 +75,7 @@ class Stream : public StreamHandler, public JobClient {
   Progress PumpOnce(Output& output);
   void Resume();
   void WriteInput();
-  void GrantInput(uint64_t bytes, bool now);
+  void GrantInput(uint64_t bytes);
   void ReadResult();
   bool TakeLine(std::string_view line);
   void TryFinish();
