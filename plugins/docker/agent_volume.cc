@@ -74,7 +74,8 @@ std::string AgentVolumeName(const Names& names, const std::string& agent) {
 }
 
 Result<std::string> MakeAgentVolume(Engine& engine, const Names& names, Labels labels,
-                                    const std::string& agent, const std::string& image) {
+                                    const std::string& agent, const std::string& image,
+                                    const std::string& host_id) {
   const std::string data = ReadAgent(agent);
   if (data.empty())
     return Error{CSB_E_UNAVAILABLE, "the agent can't be read (" + agent + ")",
@@ -88,6 +89,7 @@ Result<std::string> MakeAgentVolume(Engine& engine, const Names& names, Labels l
   if (!tar) return tar.error();
   auto made = engine.CreateVolume(volume, labels, 0, kChangeLimit);
   if (!made) return made.error();
+  labels[kLabelHost] = host_id;  // of the container; the volume is everybody's
   json::Buffer buffer;
   json::Writer w(buffer);
   w.StartObject();
@@ -107,7 +109,7 @@ Result<std::string> MakeAgentVolume(Engine& engine, const Names& names, Labels l
   w.EndArray();
   w.EndObject();
   w.EndObject();
-  const std::string name = volume + "-" + std::to_string(getpid());
+  const std::string name = volume + "-" + host_id;
   auto id = engine.CreateContainer(name, {buffer.GetString(), buffer.GetSize()}, kChangeLimit);
   if (!id) return id.error();
   const Status put = engine.PutArchive(*id, "/agent", *tar, kChangeLimit);

@@ -15,9 +15,11 @@ namespace csb::docker {
 // What it is called for the agent at this path; "" when that can't be read.
 std::string AgentVolumeName(const Names& names, const std::string& agent);
 
-// The volume's name. `agent`: the binary's path; `image`: any that the engine has. Blocks; repeated calls,
+// The volume's name. `agent`: the binary's path; `image`: any that the engine has; host_id: of
+// this process. Blocks; repeated calls,
 // also of several hosts at once, end in the same volume.
 Result<std::string> MakeAgentVolume(Engine& engine, const Names& names, Labels labels,
-                                    const std::string& agent, const std::string& image);
+                                    const std::string& agent, const std::string& image,
+                                    const std::string& host_id);
 
 }  // namespace csb::docker

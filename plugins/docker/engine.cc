@@ -179,6 +179,13 @@ Status Engine::Remove(const std::string& id, Limit limit) {
   return waited || waited.error().code == CSB_E_NOT_FOUND ? Status() : Status(answer.error());
 }
 
+Result<std::vector<std::string>> Engine::RootCommands(const std::string& id, Limit limit) {
+  auto doc = AskJson("/containers/" + UrlEscape(id) + "/top?ps_args=-eo%20pid,uid,args",
+                     "list a container's processes", limit);
+  if (!doc) return doc.error();
+  return ReadRootCommands(*doc);
+}
+
 Result<std::string> Engine::Complaints(const std::string& id, Limit limit) {
   auto answer =
       Ask("GET", "/containers/" + UrlEscape(id) + "/logs?stderr=1&tail=5", "read a container's log", limit);

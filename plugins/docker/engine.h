@@ -103,6 +103,8 @@ class Engine {
   // CSB_E_CONFLICT: the name is taken. CSB_E_NOT_FOUND: no such image.
   Result<std::string> CreateContainer(const std::string& name, const std::string& body, Limit limit);
   Status Start(const std::string& id, Limit limit);
+  // Command lines of its processes that run under the uid of its init, as the engine's machine sees them.
+  Result<std::vector<std::string>> RootCommands(const std::string& id, Limit limit);
   // What it wrote to stderr, made printable, at most 1 KiB; for one with a log.
   Result<std::string> Complaints(const std::string& id, Limit limit);
   // Until it has ended; one that is gone is no error.

@@ -174,6 +174,18 @@ Usage ReadUsage(const json::Value& doc) {
   return out;
 }
 
+std::vector<std::string> ReadRootCommands(const json::Value& doc) {
+  std::vector<std::string> out;
+  std::string root;
+  Each(doc, "Processes", [&](const json::Value& row) {
+    if (!row.IsArray() || row.Size() < 3 || !row[1].IsString() || !row[2].IsString()) return;
+    const std::string uid = row[1].GetString();
+    if (root.empty()) root = uid;
+    if (uid == root) out.push_back(std::string(row[2].GetString()).substr(0, kMostText));
+  });
+  return out;
+}
+
 Status CheckBridge(const json::Value& doc, const std::string& name) {
   const Labels options = ReadLabels(doc, "Options");
   const auto icc = options.find("com.docker.network.bridge.enable_icc");

@@ -24,6 +24,8 @@ ContainerInfo ReadContainer(const json::Value& doc);
 std::vector<ListedContainer> ReadContainers(const json::Value& doc);
 std::vector<ListedVolume> ReadVolumes(const json::Value& doc);
 Usage ReadUsage(const json::Value& doc);
+// GET /containers/ID/top with pid, uid and args: the first is the init.
+std::vector<std::string> ReadRootCommands(const json::Value& doc);
 Labels ReadLabels(const json::Value& object, const char* member);
 
 // CSB_E_CONFLICT when a network of this name lets its containers talk to each other.

@@ -301,5 +301,16 @@ TEST_F(PullReaderTest, SaysWhenALineHasNoEnd) {
   EXPECT_TRUE(reader_.overlong());
 }
 
+TEST(ReadRootCommandsTest, ThoseOfTheInitsUid) {
+  const auto doc = json::Parse(R"({"Titles":["PID","UID","COMMAND"],"Processes":[
+      ["10","2000000","/run/clara/bin/clara-sandbox-agent --control /run/clara/ctl"],
+      ["11","2000000","/run/clara/bin/clara-sandbox-agent --connect /run/clara/ctl --host-id host-1"],
+      ["12","2001000","clara-sandbox-agent --connect /fake"], ["13"], 7, [1,2,3]]})");
+  ASSERT_TRUE(doc);
+  EXPECT_THAT(ReadRootCommands(*doc), ElementsAre(HasSubstr("--control"), HasSubstr("--host-id host-1")));
+  for (const char* other : {"{}", "[]", R"({"Processes":{}})", R"({"Processes":null})"})
+    EXPECT_TRUE(ReadRootCommands(*json::Parse(other)).empty()) << other;
+}
+
 }  // namespace
 }  // namespace csb::docker

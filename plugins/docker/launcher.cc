@@ -49,8 +49,15 @@ bool IsSlot(const std::string& slot) {
 
 }  // namespace
 
-Launcher::Launcher(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names)
-    : host_(host), reactor_(reactor), engine_(engine), options_(options), names_(names), puller_(engine) {}
+Launcher::Launcher(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names,
+                   std::string host_id)
+    : host_(host),
+      reactor_(reactor),
+      engine_(engine),
+      options_(options),
+      names_(names),
+      host_id_(std::move(host_id)),
+      puller_(engine) {}
 
 Labels Launcher::CommonLabels(const std::string& kind) const {
   return {{kLabelInstallation, names_.installation()}, {kLabelKind, kind}};
@@ -91,11 +98,12 @@ Result<ChannelKind> Launcher::Channel(const std::string& image) {
     const std::lock_guard lock(mutex_);
     if (channel_ && channel_of_ == info->id) return *channel_;
   }
-  const std::string slot = "probe-" + std::to_string(getpid()) + "-" + std::to_string(host_.NowNs());
+  const std::string slot = "probe-" + host_id_ + "-" + std::to_string(host_.NowNs());
   if (Status s = MakeFolders(names_.Slot(slot), 0711); !s) return s.error();
   ContainerSpec spec;
   spec.image = image;
   spec.labels = CommonLabels("probe");
+  spec.labels[kLabelHost] = host_id_;
   spec.labels[kLabelSlot] = slot;
   spec.folder = names_.Slot(slot);
   spec.control = names_.Slot(slot);
@@ -151,7 +159,7 @@ Result<std::string> Launcher::AgentVolume(const std::string& image) {
     const std::lock_guard lock(mutex_);
     if (!agent_volume_.empty()) return agent_volume_;
   }
-  auto volume = MakeAgentVolume(engine_, names_, CommonLabels("agent"), options_.agent, image);
+  auto volume = MakeAgentVolume(engine_, names_, CommonLabels("agent"), options_.agent, image, host_id_);
   if (!volume) return volume.error();
   const std::lock_guard lock(mutex_);
   agent_volume_ = *volume;
@@ -260,7 +268,7 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const I
 // Started once more with a log, to hear why.
 Error Launcher::WithComplaints(Error error, ContainerSpec spec, const std::string& name) {
   spec.log = true;
-  const std::string control = names_.Slot("probe-" + std::to_string(getpid()) + "-0");
+  const std::string control = names_.Slot("probe-" + host_id_ + "-0");
   if (spec.channel == ChannelKind::kSocket) {
     spec.control = control;
     if (!MakeFolders(control, 0755)) return error;
@@ -308,10 +316,9 @@ Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sand
                                                    Sandbox::OnLost on_lost) {
   std::unique_ptr<ExecStream> stream;
   if (live.channel == ChannelKind::kExec) {
-    auto opened = ExecStream::Open(reactor_, engine_.http(), engine_.prefix(), info.id,
-                                   {AgentInside(live.channel), "--connect", kControlInside, "--host-id",
-                                    "host-" + names_.installation() + "-" + std::to_string(getpid())},
-                                   limit);
+    auto opened = ExecStream::Open(
+        reactor_, engine_.http(), engine_.prefix(), info.id,
+        {AgentInside(live.channel), "--connect", kControlInside, "--host-id", "host-" + host_id_}, limit);
     if (!opened) return opened.error();
     stream = *std::move(opened);
   }

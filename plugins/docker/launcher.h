@@ -3,7 +3,7 @@
 // launcher.h: from a name, a workspace and limits to a running container with its agent connected; and to
 // one that runs already.
 //
-//   Launcher launcher(host, reactor, engine, options, names);
+//   Launcher launcher(host, reactor, engine, options, names, mark.id());
 //   auto sandbox = launcher.Launch({.container = …, .slot = …, .volume = …}, on_lost);
 //
 // Every function blocks; for workers. Thread-safe for different slots.
@@ -34,7 +34,9 @@ inline constexpr std::chrono::milliseconds kChangeLimit{30'000};
 
 class Launcher {
  public:
-  Launcher(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names);
+  // host_id: of this process (installation.h); what it makes for a moment is named after it.
+  Launcher(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names,
+           std::string host_id);
 
   // The image's id and PATH; pulled when it is missing and may be.
   Result<ImageInfo> PrepareImage(const std::string& name, const Conversation& talk);
@@ -85,6 +87,7 @@ class Launcher {
   Engine& engine_;
   const Options& options_;
   const Names& names_;
+  const std::string host_id_;
   std::mutex agent_volume_making_;  // taken before mutex_
   std::mutex mutex_;
   std::optional<ChannelKind> channel_;

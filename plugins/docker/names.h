@@ -8,8 +8,9 @@
 //   <state>/users/<name>.json   the record (record.h)
 //   <runtime>/<slot>/ctl        where hosts put their sockets; the slot is the name that the container was
 //                               made with, since a mount can't be changed when a pooled one is renamed
-//   <runtime>/locks/<name>      one host process at a time works on a user's sandbox
-//   <runtime>/hosts/<host>      locked as long as that host process lives
+//   <state>/locks/<name>        one host process at a time works on a user's sandbox
+//   <state>/hosts/<host>        locked as long as that host process lives: in the state folder, since that is
+//                               what makes host processes one installation
 #pragma once
 
 #include <algorithm>
@@ -76,9 +77,9 @@ class Names {
   std::string runtime() const { return runtime_; }
   std::string Slot(std::string_view slot) const { return runtime_ + "/" + std::string(slot); }
   std::string Control(std::string_view slot) const { return Slot(slot) + "/ctl"; }
-  std::string locks() const { return runtime_ + "/locks"; }
+  std::string locks() const { return state_ + "/locks"; }
   std::string Lock(std::string_view name) const { return locks() + "/" + std::string(name); }
-  std::string hosts() const { return runtime_ + "/hosts"; }
+  std::string hosts() const { return state_ + "/hosts"; }
   std::string Host(std::string_view host) const { return hosts() + "/" + std::string(host); }
   // A workspace in a folder; "" when workspaces are volumes.
   bool folders() const { return !data_.empty(); }

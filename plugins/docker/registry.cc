@@ -41,7 +41,7 @@ Registry::Registry(HostRef host, Reactor& reactor, Engine& engine, const Options
       engine_(engine),
       options_(options),
       names_(names),
-      launcher_(host, reactor, engine, options, names),
+      launcher_(host, reactor, engine, options, names, host_id),
       pool_(host, launcher_, engine, options, names, host_id),
       line_(std::make_shared<Lifeline<Registry>>(this)) {
   pool_.SetLostHandler([line = line_](const SandboxPtr&, Loss) {
@@ -419,6 +419,16 @@ Result<bool> Registry::StopLocked(const std::string& user, const std::string& na
   return alive;
 }
 
+// Host processes that are connected: their sockets, or their bridges inside.
+int Registry::HostsOf(const Live& live) {
+  if (live.channel == ChannelKind::kSocket) return HostsAt(names_.Control(live.slot));
+  auto commands = engine_.RootCommands(live.container, kAskLimit);
+  if (!commands) return 1;
+  return static_cast<int>(std::count_if(commands->begin(), commands->end(), [](const std::string& line) {
+    return line.find(" --connect ") != std::string::npos;
+  }));
+}
+
 Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unused) {
   const std::string name = KeyOf(user);
   if (!Exists(names_.Record(name))) return StopResult::kNothing;
@@ -426,7 +436,7 @@ Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unu
   if (!lock) return lock.error();
   if (if_unused) {
     const auto attached = Find(user);
-    if (attached && HostsAt(names_.Control(attached->live().slot)) > 1) {
+    if (attached && HostsOf(attached->live()) > 1) {
       Forget(attached);
       attached->Detach();
       return StopResult::kLeft;

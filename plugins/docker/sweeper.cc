@@ -72,12 +72,9 @@ class Sweeper {
       return false;
     }
     const std::string_view name = names_.NameOf(c.name);
-    // Made to find something out, or to fill a volume; they take milliseconds, and a name has its maker's
-    // pid.
+    // Made to find something out, or to fill a volume; they take milliseconds.
     if (kind == "probe" || kind == "agent") {
-      const size_t dash = kind == "probe" ? name.find('-') : name.rfind('-');
-      const std::string pid(name.substr(dash == std::string_view::npos ? 0 : dash + 1));
-      if (Exists("/proc/" + pid.substr(0, pid.find('-')))) return true;
+      if (HostAlive(names_, LabelOf(c.labels, kLabelHost))) return true;
       Complain(registry_.launcher().Remove(c.id, slot));
       return false;
     }
@@ -173,13 +170,13 @@ class Sweeper {
   // Folders of containers that are gone; a slot is a user's name, or pool-HOST-N.
   void Folders() {
     for (const std::string& slot : NamesIn(names_.runtime())) {
-      if (slot == "locks" || slot == "hosts" || slots_.contains(slot)) continue;
+      if (slots_.contains(slot)) continue;
       if (const std::string host(MakerOf(slot, "pool")); !host.empty()) {
         if (!HostAlive(names_, host)) registry_.launcher().RemoveSlot(slot);
         continue;
       }
-      if (const std::string pid(MakerOf(slot, "probe")); !pid.empty()) {
-        if (!Exists("/proc/" + pid)) registry_.launcher().RemoveSlot(slot);
+      if (const std::string host(MakerOf(slot, "probe")); !host.empty()) {
+        if (!HostAlive(names_, host)) registry_.launcher().RemoveSlot(slot);
         continue;
       }
       auto lock = registry_.Lock(slot);

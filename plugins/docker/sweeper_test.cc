@@ -167,20 +167,20 @@ TEST_F(SweeperTest, NoUsersNameLooksLikeADeadHosts) {
   }
 }
 
-TEST_F(SweeperTest, HelpersOfDeadProcessesGo) {
-  const pid_t dead = fork();
-  if (dead == 0) _exit(0);
-  ASSERT_EQ(waitpid(dead, nullptr, 0), dead);
-  const auto helper = [&](const char* kind, const std::string& name) {
+TEST_F(SweeperTest, HelpersOfDeadHostsGo) {
+  auto living = HostMark::Make(names_);
+  ASSERT_TRUE(living);
+  const std::string gone = "deadbeef", here = living->id();
+  const auto helper = [&](const char* kind, const std::string& name, const std::string& host) {
     const std::string slot = kind == std::string("agent") ? "agent-0011223344556677" : name;
-    return engine_.Add(
-        {.name = names_.prefix() + name, .status = "created", .labels = Ours(kind, {{kLabelSlot, slot}})});
+    return engine_.Add({.name = names_.prefix() + name,
+                        .status = "created",
+                        .labels = Ours(kind, {{kLabelSlot, slot}, {kLabelHost, host}})});
   };
-  const std::string gone = std::to_string(dead), here = std::to_string(getpid());
-  const std::string probe = helper("probe", "probe-" + gone + "-123"),
-                    agent = helper("agent", "agent-0011223344556677-" + gone),
-                    live_probe = helper("probe", "probe-" + here + "-123"),
-                    live_agent = helper("agent", "agent-0011223344556677-" + here);
+  const std::string probe = helper("probe", "probe-" + gone + "-123", gone),
+                    agent = helper("agent", "agent-0011223344556677-" + gone, gone),
+                    live_probe = helper("probe", "probe-" + here + "-123", here),
+                    live_agent = helper("agent", "agent-0011223344556677-" + here, here);
   AddSlot("probe-" + gone + "-123");
   AddSlot("probe-" + here + "-123");
   engine_.AddVolume(names_.prefix() + "agent-8899aabbccddeeff", Ours("agent"));

@@ -29,6 +29,7 @@ void Readers(const json::Value& doc) {
   Check(container.pid >= 0 && container.cpu >= 0 && container.id.size() <= 4096);
   for (const ListedContainer& c : ReadContainers(doc)) Check(IsId(c.id));
   ReadVolumes(doc);
+  ReadRootCommands(doc);
   const Usage usage = ReadUsage(doc);
   Check(usage.known || usage.memory == 0);
   const Labels labels = ReadLabels(doc, "Labels");
