@@ -144,15 +144,15 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
 
   // Temporary files outlive the command that made them. Where they, and not the killed process, hold the
   // memory, every later command would be killed too: only a new sandbox, with its empty /tmp, helps.
-  // `told`: bytes in use as the agent says, where this machine does not see them.
-  bool EndIfStuck(std::optional<uint64_t> told) {
+  // `told`: bytes in use as the agent says, where this machine does not see them; 0: it does not either.
+  bool EndIfStuck(uint64_t told) {
     char text[64];
     const ssize_t n = memory_use ? pread(memory_use.get(), text, sizeof text, 0) : -1;
-    const auto used = n > 0 ? ParseCount({text, static_cast<size_t>(n)}) : told;
+    const uint64_t used = n > 0 ? ParseCount({text, static_cast<size_t>(n)}).value_or(0) : told;
     const std::lock_guard lock(mutex);
     const uint64_t limit = live.limits.memory;
     // A kernel out of memory has given up its caches already: what is still there can't be had back.
-    if (!used || limit == 0 || *used < limit / 4 * 3) return false;
+    if (used == 0 || limit == 0 || used < limit / 4 * 3) return false;
     if (!ready || over || channel == nullptr || channel->running() > 0) return false;
     host.LogWarn("sandbox " + name + " is ended: its temporary files hold the memory");
     ready = false;
@@ -188,7 +188,7 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
       const std::string limit = "the sandbox's memory limit is " + FormatSize(live.limits.memory);
       const auto result = json::ParseObject(outcome.result);
       const json::Value* held = result ? json::Find(*result, "memory_used") : nullptr;
-      const auto told = held != nullptr && held->IsUint64() ? std::optional(held->GetUint64()) : std::nullopt;
+      const uint64_t told = held != nullptr && held->IsUint64() ? held->GetUint64() : 0;
       return AmendToOom(outcome, EndIfStuck(told) ? limit + kStuck : limit, kOomHint);
     }
     if (outcome.code != CSB_E_GONE) return;
