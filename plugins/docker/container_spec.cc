@@ -92,14 +92,14 @@ void Mount(json::Writer& w, const char* type, const std::string& source, const s
 void Mounts(json::Writer& w, const Options& options, const ContainerSpec& spec) {
   json::Key(w, "Mounts");
   w.StartArray();
-  if (spec.volume.empty())
-    Mount(w, "bind", spec.folder, kWorkspaceInside, false);
-  else
+  if (!spec.volume.empty())
     Mount(w, "volume", spec.volume, kWorkspaceInside, false);
+  else if (!spec.folder.empty())
+    Mount(w, "bind", spec.folder, kWorkspaceInside, false);
   if (spec.channel == ChannelKind::kSocket) {
     Mount(w, "bind", options.agent, AgentInside(spec.channel), true);
     Mount(w, "bind", spec.control, kControlInside, true);
-  } else {
+  } else if (!spec.agent_volume.empty()) {
     Mount(w, "volume", spec.agent_volume, "/run/clara/bin", true);
   }
   w.EndArray();

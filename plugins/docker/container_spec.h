@@ -25,9 +25,9 @@ struct ContainerSpec {
   Limits limits;
   Labels labels;
   ChannelKind channel = ChannelKind::kSocket;
-  std::string volume, folder;  // of the workspace: one of them
+  std::string volume, folder;  // of the workspace: one of them, or none for a container that never starts
   std::string control;         // socket: the folder on the host
-  std::string agent_volume;    // exec: holds the agent
+  std::string agent_volume;    // exec: holds the agent; likewise
   std::string network;         // the engine's name of it; "" for none
   std::string blocked;         // ranges that the agent makes unreachable
   std::string seccomp_file;    // the profile's path, for an engine that takes no text

@@ -268,6 +268,11 @@ Result<std::vector<ListedVolume>> Engine::Volumes(const std::string& label, Limi
   return ReadVolumes(*doc);
 }
 
+Status Engine::FindNetwork(const std::string& name, Limit limit) {
+  auto found = AskJson("/networks/" + UrlEscape(name), "look for the network " + name, limit);
+  return found ? Status() : Status(found.error());
+}
+
 Status Engine::EnsureBridge(const std::string& name, const Labels& labels, Limit limit) {
   auto found = AskJson("/networks/" + UrlEscape(name), "look for the network " + name, limit);
   if (found) return CheckBridge(*found, name);

@@ -124,6 +124,7 @@ class Engine {
   Status RemoveVolume(const std::string& name, Limit limit);           // gone already: no error
   Result<std::vector<ListedVolume>> Volumes(const std::string& label, Limit limit);
 
+  Status FindNetwork(const std::string& name, Limit limit);  // CSB_E_NOT_FOUND
   // A bridge without traffic between its containers; made when it is missing.
   Status EnsureBridge(const std::string& name, const Labels& labels, Limit limit);
 

@@ -84,46 +84,67 @@ Result<ImageInfo> Launcher::PrepareImage(const std::string& name, const Conversa
   return engine_.Image(name, kAskLimit);
 }
 
-// A bind mount whose source the daemon does not see is refused when the container is made; it never starts.
-Result<ChannelKind> Launcher::Channel(const std::string& image) {
-  if (options_.channel) return *options_.channel;
-  if (engine_.http().endpoint().unix_socket.empty()) return ChannelKind::kExec;
-  auto info = engine_.Info(kAskLimit);
-  if (!info) return info.error();
-  // A kernel of the sandbox's own has no way to a socket of ours.
-  const std::string runtime = RuntimeOf(*info);
-  for (const char* own_kernel : {"runsc", "kata"})
-    if (runtime.find(own_kernel) != std::string::npos) return ChannelKind::kExec;
-  {
-    const std::lock_guard lock(mutex_);
-    if (channel_ && channel_of_ == info->id) return *channel_;
-  }
+// A container as users get it, which is never started: what the engine would refuse then, it refuses now.
+// With mounts of this machine's folders for a socket, and none for a stream.
+Status Launcher::Try(ChannelKind channel, const std::string& image) {
   const std::string slot = "probe-" + host_id_ + "-" + std::to_string(host_.NowNs());
-  if (Status s = MakeFolders(names_.Slot(slot), 0711); !s) return s.error();
   ContainerSpec spec;
   spec.image = image;
+  spec.channel = channel;
+  spec.limits = options_.limits;
   spec.labels = CommonLabels("probe");
   spec.labels[kLabelHost] = host_id_;
   spec.labels[kLabelSlot] = slot;
-  spec.folder = names_.Slot(slot);
-  spec.control = names_.Slot(slot);
-  spec.limits = options_.limits;
-  if (Status s = SeccompFile(&spec.seccomp_file); !s) return s.error();
-  auto id = engine_.CreateContainer(names_.prefix() + slot, ContainerBody(options_, spec), kChangeLimit);
-  rmdir(names_.Slot(slot).c_str());
-  ChannelKind found = ChannelKind::kSocket;
-  if (id) {
-    if (Status s = engine_.Remove(*id, kChangeLimit); !s) host_.LogWarn(s.error().message);
-  } else if (id.error().message.find("bind source path does not exist") != std::string::npos ||
-             id.error().message.find("no such file or directory") != std::string::npos) {
-    found = ChannelKind::kExec;
-  } else {
-    return ExplainCreate(id.error(), options_.limits.disk);
+  if (Status s = SeccompFile(&spec.seccomp_file); !s) return s;
+  if (channel == ChannelKind::kSocket) {
+    if (Status s = MakeFolders(names_.Slot(slot), 0711); !s) return s;
+    spec.folder = names_.Slot(slot);
+    spec.control = names_.Slot(slot);
   }
+  auto id = engine_.CreateContainer(names_.prefix() + slot, ContainerBody(options_, spec), kChangeLimit);
+  if (channel == ChannelKind::kSocket) rmdir(names_.Slot(slot).c_str());
+  if (!id) return ExplainCreate(id.error(), options_.limits.disk);
+  if (Status s = engine_.Remove(*id, kChangeLimit); !s) host_.LogWarn(s.error().message);
+  return {};
+}
+
+// What was found out once holds as long as the daemon and the image are the same.
+Result<ChannelKind> Launcher::Channel(const std::string& image) {
+  auto info = engine_.Info(kAskLimit);
+  if (!info) return info.error();
+  const std::string of = info->id + " " + image;
+  {
+    const std::lock_guard lock(mutex_);
+    if (channel_ && channel_of_.contains(of)) return *channel_;
+  }
+  ChannelKind kind = options_.channel.value_or(ChannelKind::kSocket);
+  bool settled = options_.channel.has_value();
+  if (!settled) {
+    // A kernel of the sandbox's own has no way to a socket of ours, and another machine none either.
+    const std::string runtime = RuntimeOf(*info);
+    const bool own_kernel =
+        runtime.find("runsc") != std::string::npos || runtime.find("kata") != std::string::npos;
+    settled = own_kernel || engine_.http().endpoint().unix_socket.empty();
+    if (settled) kind = ChannelKind::kExec;
+  }
+  Status tried = Try(kind, image);
+  // A mount whose source the daemon does not see.
+  if (!tried && !settled &&
+      (tried.error().message.find("bind source path does not exist") != std::string::npos ||
+       tried.error().message.find("no such file or directory") != std::string::npos)) {
+    kind = ChannelKind::kExec;
+    tried = Try(kind, image);
+  }
+  if (!tried) return tried.error();
   const std::lock_guard lock(mutex_);
-  channel_ = found;
-  channel_of_ = info->id;
-  return found;
+  if (!channel_of_.contains(of)) {
+    // Of one daemon at a time; what its processes looked like (Launch) is kept for all images.
+    if (channel_of_.empty() || !channel_of_.begin()->starts_with(info->id + " "))
+      channel_.reset(), channel_of_.clear();
+    channel_of_.insert(of);
+    if (!channel_) channel_ = kind;
+  }
+  return *channel_;
 }
 
 mode_t Launcher::SocketMode() {

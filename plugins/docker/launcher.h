@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "clara_sandbox/cpp/host_ref.h"
@@ -77,6 +78,7 @@ class Launcher {
   Error WithComplaints(Error error, ContainerSpec spec, const std::string& name);
   Result<std::string> AgentVolume(const std::string& image);
   Result<std::string> Network(const Limits& limits, std::string* blocked);
+  Status Try(ChannelKind channel, const std::string& image);
   mode_t SocketMode();
   // Podman takes what Docker takes as text for the path of a file.
   Status SeccompFile(std::string* path);
@@ -91,7 +93,7 @@ class Launcher {
   std::mutex agent_volume_making_;  // taken before mutex_
   std::mutex mutex_;
   std::optional<ChannelKind> channel_;
-  std::string channel_of_;  // the daemon's id
+  std::set<std::string> channel_of_;  // "DAEMON IMAGE" that were tried
   std::string agent_volume_;
   Puller puller_;
 };

@@ -17,7 +17,7 @@ struct Findings {
   EngineInfo engine;
   std::string reason, hint;
   std::string note;  // what a user should know though it works
-  std::string channel = "unknown";
+  std::string channel;
 
   bool ok() const { return reason.empty(); }
   void Fail(const Error& error) {
@@ -73,6 +73,15 @@ Findings Look(const Options& options, Engine& engine, Launcher& launcher) {
         "add it to the engine (dockerd --add-runtime, or \"runtimes\" in daemon.json), or unset "
         "docker.runtime";
     return f;
+  }
+  const std::string& network = options.limits.network;
+  if (network != "none" && network != "bridge") {
+    const Status found = engine.FindNetwork(network, kProbeLimit);
+    if (!found && found.error().code == CSB_E_NOT_FOUND) {
+      f.reason = "docker.network: the engine has no network " + network;
+      f.hint = "docker network create " + network + ", or docker.network=none or bridge";
+      return f;
+    }
   }
   LookForImage(options, engine, launcher, f);
   return f;
@@ -131,13 +140,16 @@ std::string Write(const Options& options, const Findings& f, const std::string& 
   WriteEnforced(w, f.engine.version.empty() ? Enforced() : Expected(options, f.engine));
   json::Key(w, "details");
   w.StartObject();
-  json::Member(w, "host", options.host);
-  json::Member(w, "api", f.engine.api);
-  json::Member(w, "image", options.image);
-  json::Member(w, "channel", f.channel);
-  json::Member(w, "storage", f.engine.storage);
-  json::Member(w, "runtime", options.runtime.empty() ? f.engine.default_runtime : options.runtime);
-  json::Member(w, "workspaces", options.data_dir.empty() ? "volumes" : options.data_dir);
+  const auto tell = [&w](const char* name, const std::string& value) {
+    if (!value.empty()) json::Member(w, name, value);
+  };
+  tell("host", options.host);
+  tell("api", f.engine.api);
+  tell("image", options.image);
+  tell("channel", f.channel);
+  tell("storage", f.engine.storage);
+  tell("runtime", options.runtime.empty() ? f.engine.default_runtime : options.runtime);
+  tell("workspaces", options.data_dir.empty() ? "volumes" : options.data_dir);
   w.EndObject();
   w.EndObject();
   return {buffer.GetString(), buffer.GetSize()};
