@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <chrono>
 #include <filesystem>
 #include <set>
 #include <vector>
@@ -29,6 +30,15 @@ std::vector<std::string> NamesIn(const std::string& folder) {
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
     names.push_back(entry->path().filename());
   return names;
+}
+
+// A folder is made a moment before its container.
+constexpr std::chrono::minutes kMakingLimit{5};
+
+bool OlderThan(const std::string& path, std::chrono::minutes age) {
+  std::error_code error;
+  const auto written = std::filesystem::last_write_time(path, error);
+  return !error && std::filesystem::file_time_type::clock::now() - written > age;
 }
 
 class Sweeper {
@@ -172,7 +182,9 @@ class Sweeper {
     for (const std::string& slot : NamesIn(names_.runtime())) {
       if (slots_.contains(slot)) continue;
       if (const std::string host(MakerOf(slot, "pool")); !host.empty()) {
-        if (!HostAlive(names_, host)) registry_.launcher().RemoveSlot(slot);
+        // Of a living host: one that is being made, or one whose user's host was killed while it removed it.
+        if (!HostAlive(names_, host) || OlderThan(names_.Slot(slot), kMakingLimit))
+          registry_.launcher().RemoveSlot(slot);
         continue;
       }
       if (const std::string host(MakerOf(slot, "probe")); !host.empty()) {
