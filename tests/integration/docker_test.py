@@ -252,6 +252,31 @@ class Files(unittest.TestCase):
             service.call("DELETE", "f", "?purge=true")
             self.assertEqual(list(pathlib.Path(self.root, "data/docker").iterdir()), [])
 
+    def gone(self, root):
+        deadline = time.monotonic() + 30
+        while left := self.engine.containers(root):
+            self.assertLess(time.monotonic(), deadline, left)
+            time.sleep(0.1)
+
+    def test_an_idle_one_is_stopped_and_keeps_its_files(self):
+        with docker_service("--docker.timeout=1", root=self.root) as service:
+            service.post("idle", "shell", command="echo kept > file")
+            self.gone(self.root)
+            self.assertEqual(service.post("idle", "shell", command="cat file")["output"], "kept\n")
+
+    def test_one_that_no_host_comes_back_to_ends_itself_and_is_swept(self):
+        first = docker_service("--docker.timeout=2", root=self.root).start()
+        first.post("alone", "shell", command="echo kept > file")
+        name, = self.engine.containers(self.root)
+        first.stop(signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while self.engine.inspect(name)["State"]["Running"]:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.1)
+        with docker_service(root=self.root) as second:
+            self.gone(self.root)  # nobody asked for it
+            self.assertEqual(second.post("alone", "shell", command="cat file")["output"], "kept\n")
+
     def test_two_hosts_side_by_side_share_a_sandbox(self):
         with docker_service(root=self.root) as one, docker_service(root=self.root) as two:
             one.post("both", "shell", command="echo one > file; echo $$ > /tmp/mark")
