@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# backends: bubblewrap docker
+# backends: bubblewrap docker docker-exec
 """Limits hold, say what they did, and leave the next call working."""
 import json
 import os
