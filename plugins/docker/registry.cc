@@ -406,6 +406,9 @@ Result<bool> Registry::StopLocked(const std::string& user, const std::string& na
     alive = !attached->over();
     Forget(attached);
     attached->Detach();
+    // An engine removes in three quarters of the time what it need not have killed by its runtime.
+    if (attached->Kill())
+      if (Status s = engine_.WaitEnd(container, kAskLimit); !s) host_.LogDebug(s.error().message);
   } else {
     auto info = engine_.Inspect(names_.Container(name), kAskLimit);
     if (!info && info.error().code == CSB_E_NOT_FOUND) return false;

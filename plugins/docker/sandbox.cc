@@ -353,6 +353,11 @@ double Sandbox::CpuPercent(uint64_t cpu_ns) {
   return percent;
 }
 
+bool Sandbox::Kill() {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->init && impl_->init.Signal(SIGKILL).ok();
+}
+
 void Sandbox::Detach() {
   std::shared_ptr<AgentChannel> channel;
   Reactor::WatchId watch = 0;
