@@ -104,7 +104,7 @@ void Channel::Flush() {
 }
 
 void Channel::Read() {
-  static char buffer[64 << 10];
+  static char buffer[256 << 10];  // some frames of a transfer at once; only what is used of it takes memory
   const ssize_t n = recv(socket_.get(), buffer, sizeof buffer, MSG_DONTWAIT);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n < 0) return Close(errno == ECONNRESET ? "" : std::string("recv: ") + strerror(errno));
@@ -112,7 +112,10 @@ void Channel::Read() {
   decoder_.Append({buffer, static_cast<size_t>(n)});
   while (auto frame = decoder_.Next())
     if (!Handle(*frame)) return;
-  if (decoder_.broken()) Violation(decoder_.error());
+  if (decoder_.broken())
+    Violation(decoder_.error());
+  else if (n < 4096)
+    decoder_.Shrink();
 }
 
 bool Channel::Handle(const Frame& frame) {

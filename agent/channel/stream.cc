@@ -203,6 +203,16 @@ bool Stream::OnInput(std::string_view bytes, bool end) {
     GrantInput(bytes.size());
     return true;
   }
+  uint64_t written = 0;
+  // Past the buffer as far as the pipe takes it.
+  while (in_ && in_buffer_.empty() && !bytes.empty()) {
+    const ssize_t n = write(in_.get(), bytes.data(), bytes.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;  // full, or broken: WriteInput finds out which
+    bytes.remove_prefix(static_cast<size_t>(n));
+    written += static_cast<uint64_t>(n);
+  }
+  if (written > 0) GrantInput(written);
   in_buffer_.append(bytes);
   WriteInput();
   return true;

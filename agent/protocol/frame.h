@@ -131,7 +131,7 @@ class FrameDecoder {
       buffer_.erase(0, begin_);
       begin_ = 0;
       // The memory of a large frame is given back once it is dealt with.
-      if (buffer_.empty() && buffer_.capacity() > (256 << 10)) std::string().swap(buffer_);
+      if (buffer_.empty() && buffer_.capacity() > (512 << 10)) std::string().swap(buffer_);
     }
     buffer_.append(bytes);
   }
@@ -154,6 +154,13 @@ class FrameDecoder {
     begin_ += kHeaderSize + size;
     return Frame{static_cast<Kind>(kind), static_cast<uint8_t>(rest[5]), LoadU32(rest.data() + 8),
                  rest.substr(kHeaderSize, size)};
+  }
+
+  // Gives back what a transfer needed, once nothing of it is left.
+  void Shrink() {
+    if (begin_ != buffer_.size() || buffer_.capacity() <= (16 << 10)) return;
+    std::string().swap(buffer_);
+    begin_ = 0;
   }
 
   bool broken() const { return !error_.empty(); }
