@@ -161,26 +161,32 @@ std::vector<Row> Lifecycle(DockerContext& context) {
           Compare("docker: destroy", ours_gone, peer_gone, "API DELETE ?force=1", "<= 1.2 x", failed)};
 }
 
+// A new file each time, and once more over it: a file system may flush one that replaces another.
 std::vector<Row> Transfer(DockerContext& context) {
   constexpr uint64_t kSize = 10'000'000;
   Pair pair(context, "files");
-  const std::string tar = TarOf("big", kSize), target = "/sandbox/" + pair.user() + "/file?path=big";
-  Samples up, down, put, get;
+  Samples up, over, down, put, put_over, get;
   bool failed = !pair.ready();
+  int names = 0;
   const auto ours = [&] {
     uint64_t received = 0;
+    const std::string target = "/sandbox/" + pair.user() + "/file?path=ours-" + std::to_string(names++);
     failed |= !Timed(up, [&] { return pair.client().PostRaw(target, kSize).status == 200; });
+    failed |= !Timed(over, [&] { return pair.client().PostRaw(target, kSize).status == 200; });
     failed |= !Timed(down, [&] { return pair.client().GetRaw(target, &received).status == 200; });
-    failed |= received != kSize;
+    failed |= received != kSize || pair.client().Delete(target).status != 200;
   };
   const auto archive = [&] {
     uint64_t received = 0;
+    const std::string name = "peer-" + std::to_string(names++), tar = TarOf(name, kSize);
     failed |= !Timed(put, [&] { return pair.peer().Put(pair.id(), "/workspace", tar); });
-    failed |= !Timed(get, [&] { return pair.peer().Get(pair.id(), "/workspace/big", &received); });
+    failed |= !Timed(put_over, [&] { return pair.peer().Put(pair.id(), "/workspace", tar); });
+    failed |= !Timed(get, [&] { return pair.peer().Get(pair.id(), "/workspace/" + name, &received); });
     failed |= received < kSize;
   };
   if (!failed) TakeTurns(10 / context.scale, 5, ours, archive);
   return {Compare("docker: 10 MB up, raw", up, put, "API archive PUT", "<= 0.3 x", failed),
+          Compare("docker: 10 MB up, over another", over, put_over, "API archive PUT", "", failed),
           Compare("docker: 10 MB down, raw", down, get, "API archive GET", "<= 0.3 x", failed)};
 }
 
