@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "plugins/common/small_file.h"
+#include "plugins/docker/readback.h"
 
 namespace csb::docker {
 
@@ -139,6 +140,7 @@ std::unique_ptr<Pooled> Pool::Make() {
                                   {}, {});
   if (!sandbox) return fail(sandbox.error());
   pooled->sandbox = *sandbox;
+  if (const auto channel = pooled->sandbox->channel()) WarmUp(*channel);
   // Only now: one that fails while it is made would have the next made, and so for ever.
   pooled->sandbox->Claim("", name, on_lost_);
   if (auto image = engine_.Image(options_.image, kAskLimit)) pooled->image_id = image->id;

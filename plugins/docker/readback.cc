@@ -140,28 +140,42 @@ Result<Enforced> EnforcedOf(std::string_view text, const ReadBackContext& c) {
   return out;
 }
 
-Result<Enforced> ReadBack(AgentChannel& channel, const ReadBackContext& context) {
+namespace {
+
+// Blocks until the operation has ended; the channel bounds that.
+Result<std::shared_ptr<Collector>> RunInside(AgentChannel& channel, const char* op, const std::string& args) {
   auto collector = std::make_shared<Collector>();
   collector->self = collector;
-  const std::string args = R"({"argv":[")" + AgentInside(context.channel) +
-                           R"(","--report","--workspace",")" + kWorkspaceInside + R"("]})";
   AgentStream stream;
   const Status started = channel.Start(
-      {.op = "exec", .args = args, .timeout_ms = kLimitMs, .credit = kMostReport}, collector.get(), &stream);
+      {.op = op, .args = args, .timeout_ms = kLimitMs, .credit = kMostReport}, collector.get(), &stream);
   if (!started) {
     collector->self.reset();
     return started.error();
   }
   std::unique_lock lock(collector->mutex);
-  // The channel bounds the wait: an operation ends, or the channel does.
   collector->changed.wait(lock, [&] { return collector->done; });
-  if (collector->outcome.code != CSB_OK)
-    return Error{CSB_E_UNAVAILABLE, "the limits could not be read back: " + collector->outcome.message, "",
-                 true};
-  if (collector->out.empty())
-    return Error{CSB_E_UNAVAILABLE, "the limits could not be read back: " + Printable(collector->err), "",
-                 true};
-  return EnforcedOf(collector->out, context);
+  return collector;
+}
+
+}  // namespace
+
+Result<Enforced> ReadBack(AgentChannel& channel, const ReadBackContext& context) {
+  const std::string args = R"({"argv":[")" + AgentInside(context.channel) +
+                           R"(","--report","--workspace",")" + kWorkspaceInside + R"("]})";
+  auto ran = RunInside(channel, "exec", args);
+  if (!ran) return ran.error();
+  const Collector& report = **ran;
+  if (report.outcome.code != CSB_OK)
+    return Error{CSB_E_UNAVAILABLE, "the limits could not be read back: " + report.outcome.message, "", true};
+  if (report.out.empty())
+    return Error{CSB_E_UNAVAILABLE, "the limits could not be read back: " + Printable(report.err), "", true};
+  return EnforcedOf(report.out, context);
+}
+
+void WarmUp(AgentChannel& channel) {
+  // How it ends does not matter: an image may have no shell.
+  static_cast<void>(RunInside(channel, "shell", R"({"command":"true"})"));
 }
 
 }  // namespace csb::docker

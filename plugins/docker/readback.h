@@ -28,6 +28,8 @@ struct ReadBackContext {
 
 // Blocks until the report is there, 10 s at most.
 Result<Enforced> ReadBack(AgentChannel& channel, const ReadBackContext& context);
+// Runs a shell once, so that the first command of a user finds its files looked up. Blocks likewise.
+void WarmUp(AgentChannel& channel);
 // From the report's JSON, which is hostile.
 Result<Enforced> EnforcedOf(std::string_view report, const ReadBackContext& context);
 
