@@ -216,6 +216,22 @@ TEST_F(PoolTest, AClaimOutlivesItsHost) {
   }
 }
 
+// A claim asks nothing about a user without a record; the name that is taken tells.
+TEST_F(PoolTest, AContainerWhoseRecordIsLostIsFoundAllTheSame) {
+  std::string id;
+  {
+    const auto host = StartFilled();
+    const auto sandbox = host->Create("alice");
+    ASSERT_TRUE(sandbox) << sandbox.error().message;
+    id = (*sandbox)->live().container;
+  }
+  ASSERT_EQ(unlink(RecordPath("alice").c_str()), 0);
+  const auto next = StartFilled();
+  const auto again = next->Create("alice");
+  ASSERT_TRUE(again) << again.error().message;
+  EXPECT_EQ((*again)->live().container, id);
+}
+
 TEST_F(PoolTest, IsBoundedByTheNumberOfSandboxes) {
   options_.pool_size = 5;
   options_.max_containers = 3;

@@ -250,6 +250,12 @@ Result<std::shared_ptr<Sandbox>> Registry::Create(const std::string& user, const
   const Pool::Busy busy(pool_);
   auto lock = Lock(name);
   if (!lock) return lock.error();
+  // Of a user without a record there is no container, unless the record was lost: the rename then finds it.
+  if (pool_.size() > 0 && limits == options_.limits && *image == options_.image && Find(user) == nullptr &&
+      !Exists(names_.Record(name))) {
+    auto claimed = ClaimLocked(user, name);
+    if (claimed ? *claimed != nullptr : claimed.error().code != CSB_E_CONFLICT) return claimed;
+  }
   auto attached = AttachLocked(user, name);
   if (!attached) return attached.error();
   if (*attached == nullptr) return MakeLocked(user, name, limits, *image, talk);
