@@ -11,6 +11,7 @@
 . "$(dirname "$0")/../../script/lib.sh"
 root=$(cd "$root/.." && pwd)
 . "$root/tests/engines/processes.sh"
+. "$root/tests/engines/test_image.sh"
 
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/clara-sandbox-tests
 dir=${CSB_ENGINE_DIR:-$cache/docker}
@@ -45,7 +46,6 @@ fi
 group=${CSB_ENGINE_GROUP:-0} # who may use the socket, beside root
 run=$dir/run socket=$dir/run/docker.sock containerd=$dir/run/exec/containerd/containerd.sock
 reference=clara-sandbox-test:latest
-packages="python3 python3-pip python3-venv python-is-python3 ca-certificates iproute2 procps unzip"
 cgroup=clara-sandbox-$(printf %s "$dir" | sha256sum | cut -c 1-12)
 
 dockerd_pid() { pid=$(stored "$run/dockerd.pid") && is "$pid" "--exec-root=$run/exec" && echo "$pid"; }
@@ -143,16 +143,8 @@ start() {
   done
 }
 
-# The cached tar is named after all that decides what is in it.
 prepare_image() {
-  key=$({ cat "$root/deploy/sandbox-image/rootfs" && echo "$packages ${CSB_DEBIAN_SUITE:-} $(uname -m)"; } | sha256sum | cut -c 1-16)
-  tar=$cache/images/docker-$key.tar
-  if [ ! -e "$tar" ]; then
-    mkdir -p "$cache/images"
-    say "making the test image from Debian packages: about a minute, once"
-    # shellcheck disable=SC2086 # a list of names
-    "$root/deploy/sandbox-image/rootfs" "$tar" $packages 9>&-
-  fi
+  prepare_tar
   if api "/images/$reference/json" | grep -qF "\"clara-sandbox.key\":\"$key\""; then return 0; fi
   say "importing the test image"
   query="fromSrc=-&repo=${reference%:*}&tag=${reference#*:}&changes=LABEL%20clara-sandbox.key=$key"

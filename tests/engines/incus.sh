@@ -1,0 +1,116 @@
+#!/bin/sh
+# An Incus engine for tests: a private incusd with everything of its own, beside any that the machine runs.
+#   incus.sh up [--pool SIZE] [--https PORT] [--init] [--no-image]   start it (a running one stays)
+#   incus.sh down [--forget | --purge]   stop it and all that it started; --forget deletes all that it has stored,
+#                               --purge its folder too
+#   incus.sh env                shell lines that point at it: eval "$(tests/engines/incus.sh env)"
+#   incus.sh pid                the process id of its incusd
+# Each takes --dir DIR (default: CSB_ENGINE_DIR, else a folder in the user's cache); two folders are two engines.
+# --pool is the size of its btrfs (8GiB, taken as it fills), to see a full one; --https serves 127.0.0.1 of the machine
+# too; --init adds an image whose own init runs. The instances live on when incusd is killed, and `up` starts it again
+# over them. Needs root, and asks sudo for it.
+. "$(dirname "$0")/../../script/lib.sh"
+root=$(cd "$root/.." && pwd)
+. "$root/tests/engines/processes.sh"
+. "$root/tests/engines/test_image.sh"
+. "$root/tests/engines/incus_member.sh"
+
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/clara-sandbox-tests
+dir=${CSB_ENGINE_DIR:-$cache/incus}
+action=${1:-}
+[ $# -eq 0 ] || shift
+pool=8GiB listen='' init='' image=1 forget='' purge='' given="$*"
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --dir) dir=${2:?--dir needs a folder} && shift ;;
+    --pool) pool=${2:?--pool needs a size} && shift ;;
+    --https) listen=${2:?--https needs a port} && shift ;;
+    --init) init=1 ;;
+    --no-image) image='' ;;
+    --forget) forget=1 ;;
+    --purge) purge=1 ;;
+    *) die "unknown option '$1'" "see the first lines of tests/engines/incus.sh" ;;
+  esac
+  shift
+done
+case "$dir" in /*) ;; *) dir=$PWD/$dir ;; esac
+case "$dir" in *[!A-Za-z0-9/._-]*) die "the engine's folder '$dir' must be plain letters and digits" ;; esac
+[ ${#dir} -le 60 ] || die "the engine's folder '$dir' is too long for the sockets in it" "use --dir with a shorter one"
+case "$action" in up | down | env | pid) ;; *) die "unknown action '$action'" "use: incus.sh up|down|env|pid" ;; esac
+
+if [ "$(id -u)" -ne 0 ]; then
+  mkdir -p "$(dirname "$dir")" "$cache" # the user's own folders stay the user's
+  # shellcheck disable=SC2086 # none of the options has a blank
+  as_root env "HOME=${HOME:-/root}" "XDG_CACHE_HOME=${XDG_CACHE_HOME:-}" "CSB_ENGINE_DIR=$dir" \
+    "CSB_ENGINE_GROUP=$(id -g)" "$0" "$action" $given
+  exit
+fi
+# shellcheck disable=SC2034 # both are for incus_member.sh
+m=$dir group=${CSB_ENGINE_GROUP:-0}
+reference=clara-sandbox-test
+
+prepare_folder() {
+  umask 022
+  mkdir -p "$dir"
+  [ "$(stat -c %u "$dir")" -eq 0 ] || die "the engine's folder $dir is not root's" "delete it, or use --dir"
+  chown "0:$group" "$dir"
+  chmod 0710 "$dir"
+  exec 9>"$dir/lock"
+  flock -w 300 9 || die "another incus.sh holds $dir/lock"
+}
+
+# The pool, and the profile that `incus launch` uses: a container without a network.
+prepare_pool() {
+  if ! member_api /1.0/storage-pools/default | grep -q '"name":"default"'; then
+    member_do /1.0/storage-pools -X POST -d "{\"name\": \"default\", \"driver\": \"btrfs\", \"config\": {\"size\": \"$pool\"}}"
+  fi
+  member_do /1.0/profiles/default -X PATCH -d '{"devices": {"root": {"type": "disk", "path": "/", "pool": "default"}}}'
+}
+
+up() {
+  prepare_folder
+  options="pool=$pool https=$listen"
+  if member_pid >/dev/null; then
+    [ "$(stored "$dir/options")" = "$options" ] ||
+      die "this engine runs with other options: $(stored "$dir/options")" "stop it first: incus.sh down --dir $dir"
+    member_ready || die "the incusd of $dir does not answer" "stop it: incus.sh down --dir $dir"
+  else
+    echo "$options" >"$dir/options"
+    member_start
+    member_await
+  fi
+  [ -z "$listen" ] || member_https "$listen" 127.0.0.1
+  prepare_pool
+  if [ -n "$image" ]; then
+    prepare_tar
+    member_image "$reference"
+    if [ -n "$init" ]; then
+      more_packages=systemd-sysv
+      prepare_tar
+      member_image "$reference-init"
+    fi
+  fi
+}
+
+down() {
+  [ -d "$dir" ] || return 0
+  prepare_folder
+  member_stop
+  rm -f "$dir/options"
+  if [ -n "$forget" ]; then rm -rf --one-file-system "$dir/incus"; fi
+  if [ -n "$purge" ]; then rm -rf --one-file-system "$dir"; fi
+}
+
+case "$action" in
+  up) up ;;
+  down) down ;;
+  pid) member_pid || die "no engine runs in $dir" "start one: incus.sh up" ;;
+  env)
+    member_pid >/dev/null || die "no engine runs in $dir" "start one: incus.sh up"
+    printf 'export INCUS_DIR=%s CSB_TEST_INCUS_SOCKET=%s\n' "$dir/incus" "$dir/incus/unix.socket"
+    printf 'export CSB_TEST_INCUS_IMAGE=%s CSB_TEST_INCUS_POOL=default\n' "$reference"
+    printf 'export CSB_TEST_INCUS_NETNS=%s\n' "$dir/ns/net"
+    listen=$(sed -n 's/.* https=//p' "$dir/options")
+    [ -z "$listen" ] || printf 'export CSB_TEST_INCUS_HTTPS=127.0.0.1:%s\n' "$listen"
+    ;;
+esac
