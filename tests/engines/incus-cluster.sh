@@ -126,7 +126,15 @@ down() {
   [ -d "$dir" ] || return 0
   prepare_folder
   for i in $(numbers); do in_switch ip link set "p$i" up 2>/dev/null || :; done # of those that were cut off
-  for i in $(numbers | sort -r); do member "$i" && member_stop; done
+  for i in $(numbers); do # any that answers asks all others
+    member "$i"
+    if member_quiesce; then break; fi
+  done
+  for i in $(numbers); do # together, as one that is left alone waits for the others
+    member "$i"
+    pid=$(member_pid) && kill -CONT "$pid" && kill -TERM "$pid" || :
+  done
+  for i in $(numbers); do member "$i" && member_stop; done
   ! findmnt -M "$switch" >/dev/null || umount "$switch"
   rm -rf --one-file-system "$dir/switch"
   [ -z "$purge" ] || rm -rf --one-file-system "$dir"

@@ -95,6 +95,7 @@ up() {
 down() {
   [ -d "$dir" ] || return 0
   prepare_folder
+  member_quiesce || :
   member_stop
   rm -f "$dir/options"
   if [ -n "$forget" ]; then rm -rf --one-file-system "$dir/incus"; fi

@@ -32,7 +32,7 @@ def traces(*folders):
             groups = (process / "cgroup").read_text()
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if any(m in words + groups for m in marks):
+        if words and any(m in words + groups for m in marks):  # without words it has ended, and waits for its parent
             found.append(words)
     found += [p.parent.name for p in pathlib.Path("/sys/block").glob("loop*/loop/backing_file")
               if any(m in p.read_text() for m in marks)]

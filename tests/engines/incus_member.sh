@@ -140,16 +140,17 @@ member_image() {
   rm -r "$m/image"
 }
 
-# Stops the containers, then the rest. Those that incusd cannot be asked about, or that outlive it, are killed.
+# Stops the instances, all together, while incusd runs: it would start again at its next start what ran at its end.
+member_quiesce() {
+  pid=$(member_pid) || return 1
+  kill -CONT "$pid" 2>/dev/null || :
+  (patience=20 && member_do '/1.0/instances?all-projects=true' -X PUT -d '{"state": {"action": "stop", "force": true}}') \
+    >/dev/null 2>&1
+}
+
+# Stops incusd, and then the rest. What incusd did not stop, or what outlives it, is killed.
 member_stop() {
-  pid=$(member_pid || :)
-  if [ -n "$pid" ]; then
-    kill -CONT "$pid" 2>/dev/null || :
-    # Together, and before incusd, which would start again at its next start what ran at its end.
-    (patience=20 && member_do '/1.0/instances?all-projects=true' -X PUT -d '{"state": {"action": "stop", "force": true}}') \
-      >/dev/null 2>&1 || :
-    stop_process "$pid" 5 # an open session to a container keeps it from ending
-  fi
+  stop_process "$(member_pid || :)" 5 # an open session to a container keeps it from ending
   tries=0
   while left=$(member_processes && cat_all cgroup.procs) && [ -n "$left" ]; do
     for pid in $left; do
