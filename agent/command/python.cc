@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/command/python.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+
+#include "agent/process/code_file.h"
 
 namespace csb::agent {
 namespace {
 
 bool IsProgram(const std::string& path) {
   struct stat info;
-  return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && access(path.c_str(), X_OK) == 0;
+  // access() goes by the real uid, which is root's in a container.
+  return stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) &&
+         faccessat(AT_FDCWD, path.c_str(), X_OK, AT_EACCESS) == 0;
 }
 
 // The first python3 of `path`'s absolute folders, those within `except` left out; empty: none.
@@ -39,8 +44,10 @@ std::string CommandPath(const CommandSettings& settings) {
   return path;
 }
 
-void ChoosePython(CommandSettings& settings) {
-  if (settings.python_of_path) settings.python = Search(CommandPath(settings), settings.workspace);
+void ChoosePython(CommandSettings& settings, const Identity& identity) {
+  if (!settings.python_of_path) return;
+  const AsUserOnDisk as_user(identity);
+  settings.python = Search(CommandPath(settings), settings.workspace);
 }
 
 Result<std::string> FindPython(const CommandSettings& settings) {

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -32,12 +33,12 @@ class Python : public ::testing::Test {
     chmod(path.c_str(), mode);
     return path;
   }
-  std::string Chosen(const std::string& path) {
+  std::string Chosen(const std::string& path, const Identity& identity = {}) {
     CommandSettings settings;
     settings.workspace = root_ + "/workspace";
     settings.python_of_path = true;
     settings.env = {"PATH=" + path};
-    ChoosePython(settings);
+    ChoosePython(settings, identity);
     return settings.python;
   }
   std::string root_;
@@ -60,6 +61,17 @@ TEST_F(Python, IsNeverOneThatCodeLeftInTheWorkspace) {
   const std::string image = Put("workspace2");
   EXPECT_EQ(Chosen(root_ + "/workspace/.local/bin:" + root_ + "/workspace:bin:" + root_ + "/workspace2"),
             image);
+}
+
+TEST_F(Python, IsOneThatTheUserMayRun) {
+  if (geteuid() != 0) GTEST_SKIP() << "other users' rights need root";
+  const std::string hidden = Put("root-only");
+  chmod((root_ + "/root-only").c_str(), 0700);
+  Put("unreadable", 0700);
+  const std::string image = Put("image");
+  const std::string path = root_ + "/root-only:" + root_ + "/unreadable:" + root_ + "/image";
+  EXPECT_EQ(Chosen(path, {.separate = true, .uid = 65534, .gid = 65534}), image);
+  EXPECT_EQ(Chosen(path), hidden) << "the rights of before are back";
 }
 
 TEST_F(Python, ExecuteRunsTheOneOfThePathThatTheBackendGives) {

@@ -59,7 +59,7 @@ Status SetUp(Options& options) {
     if (!ranges) return ranges.error();
     if (auto blocked = BlockRanges(*ranges); !blocked) return blocked;
   }
-  ChoosePython(options.server.commands);
+  ChoosePython(options.server.commands, options.server.identity);
   RaiseFileLimit(options.server.identity);
   if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
     return Error{CSB_E_INTERNAL, std::string("cannot become a subreaper: ") + strerror(errno), "", false};
