@@ -163,7 +163,8 @@ TEST_F(BridgeTest, CommandsEndWithTheirHostAndTheNextHostIsServed) {
     BridgeProcess first(init_, control_, "h1");
     first.host->Greet();
     first.host->Open({.op = "shell", .args = R"({"command":"sleep 83838.5"})"});
-    while (ProcessesWith("83838.5").empty()) usleep(1000);
+    for (int i = 0; i < 5000 && ProcessesWith("83838.5").empty(); ++i) usleep(1000);
+    ASSERT_FALSE(ProcessesWith("83838.5").empty()) << "the command did not start";
   }
   for (int i = 0; i < 5000 && !ProcessesWith("83838.5").empty(); ++i) usleep(1000);
   EXPECT_TRUE(ProcessesWith("83838.5").empty());
