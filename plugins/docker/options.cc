@@ -109,11 +109,10 @@ constexpr csb_option kOptions[] = {
             .type = CSB_OPTION_BOOL,
             .default_value = "false",
             .help = "The container's root can't be written; /var/tmp is in memory then, as /tmp always is."}),
-    Option(
-        {.key = "docker.tmp",
-         .type = CSB_OPTION_SIZE,
-         .help =
-             "Size of /tmp with docker.read_only; counts as memory; bytes. Unset: a quarter of the memory."}),
+    Option({.key = "docker.tmp",
+            .type = CSB_OPTION_SIZE,
+            .help = "Size of /tmp, and of /var/tmp with docker.read_only; counts as memory; bytes. Unset: a "
+                    "quarter of the memory, at most 1 GiB."}),
     Option({.key = "docker.user",
             .default_value = "1000:1000",
             .help = "Uid and gid of user code in the container, as UID:GID; neither may be 0."}),
