@@ -90,6 +90,7 @@ BubblewrapBackend::BubblewrapBackend(HostRef host, Options options, std::unique_
 }
 
 BubblewrapBackend::~BubblewrapBackend() {
+  line_->Cut();
   registry_.reset();  // before the reactor that its sandboxes use
 }
 
@@ -121,10 +122,13 @@ Result<std::shared_ptr<Operation>> BubblewrapBackend::Submit(const RequestView& 
     }
   }
   const auto deferred = std::make_shared<DeferredOperation>(host_, Request::Copy(request), std::move(sink));
-  const Status posted = host_.Post([this, deferred] {
-    auto sandbox = registry_->Attach(deferred->user());
-    if (!sandbox) return deferred->Fail(sandbox.error());
-    deferred->Run((*sandbox)->channel(), (*sandbox)->OomHook());
+  // Cancelled, it is over for the host, which may then destroy this object before its turn comes.
+  const Status posted = host_.Post([line = line_, deferred] {
+    line->With([&](BubblewrapBackend& backend) {
+      auto sandbox = backend.registry_->Attach(deferred->user());
+      if (!sandbox) return deferred->Fail(sandbox.error());
+      deferred->Run((*sandbox)->channel(), (*sandbox)->OomHook());
+    });
   });
   if (!posted) return posted.error();
   return std::shared_ptr<Operation>(deferred);

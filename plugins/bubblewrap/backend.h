@@ -9,6 +9,7 @@
 #include "clara_sandbox/cpp/backend.h"
 #include "plugins/bubblewrap/options.h"
 #include "plugins/bubblewrap/registry.h"
+#include "plugins/common/lifeline.h"
 #include "plugins/common/reactor.h"
 
 namespace csb::bwrap {
@@ -28,6 +29,8 @@ class BubblewrapBackend : public Backend {
   const Options options_;
   std::unique_ptr<Reactor> reactor_;
   std::unique_ptr<Registry> registry_;
+  const std::shared_ptr<Lifeline<BubblewrapBackend>> line_ =
+      std::make_shared<Lifeline<BubblewrapBackend>>(this);
 };
 
 }  // namespace csb::bwrap

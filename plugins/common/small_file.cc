@@ -61,11 +61,12 @@ Status WriteSmallFile(const std::string& path, std::string_view text) {
   return {};
 }
 
-Status ReplaceSmallFile(const std::string& path, std::string_view text) {
+Status ReplaceSmallFile(const std::string& path, std::string_view text, bool durable) {
   std::string temporary = path + ".XXXXXX";
   UniqueFd fd(mkostemp(temporary.data(), O_CLOEXEC));  // 0600
   if (!fd) return ErrnoError("mkostemp", temporary);
   Status status = WriteAll(fd.get(), text, temporary);
+  if (status && durable && fsync(fd.get()) != 0) status = ErrnoError("fsync", temporary);
   if (status && rename(temporary.c_str(), path.c_str()) != 0) status = ErrnoError("rename", path);
   if (!status) unlink(temporary.c_str());
   return status;

@@ -24,7 +24,8 @@ Result<std::string> ReadSmallFile(const std::string& path);
 // Into an existing file, in one write (kernel interface files).
 Status WriteSmallFile(const std::string& path, std::string_view text);
 // Replaces `path` (0600) atomically for other processes; SyncFile makes it outlive a power cut.
-Status ReplaceSmallFile(const std::string& path, std::string_view text);
+// durable: the new text is on the disk before it takes the old one's place.
+Status ReplaceSmallFile(const std::string& path, std::string_view text, bool durable = false);
 // Overwrites a file of ours in place with a text that is not shorter, in one write within a page: a
 // process that is killed leaves the old or the new one.
 Status OverwriteSmallFile(const std::string& path, std::string_view text);

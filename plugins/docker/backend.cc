@@ -100,6 +100,7 @@ DockerBackend::DockerBackend(HostRef host, Options options, std::unique_ptr<Reac
       engine_(std::make_unique<Engine>(std::move(client))) {}
 
 DockerBackend::~DockerBackend() {
+  line_->Cut();
   watcher_.reset();
   registry_.reset();
   engine_.reset();  // before the reactor that its calls and sandboxes use
@@ -168,12 +169,15 @@ Result<std::shared_ptr<Operation>> DockerBackend::Submit(const RequestView& requ
     }
   }
   const auto deferred = std::make_shared<DeferredOperation>(host_, Request::Copy(request), std::move(sink));
-  const Status posted = host_.Post([this, deferred] {
-    auto ready = Ready();
-    if (!ready) return deferred->Fail(ready.error());
-    auto sandbox = (*ready)->Attach(deferred->user());
-    if (!sandbox) return deferred->Fail(sandbox.error());
-    deferred->Run((*sandbox)->channel(), (*sandbox)->Hook());
+  // Cancelled, it is over for the host, which may then destroy this object before its turn comes.
+  const Status posted = host_.Post([line = line_, deferred] {
+    line->With([&](DockerBackend& backend) {
+      auto ready = backend.Ready();
+      if (!ready) return deferred->Fail(ready.error());
+      auto sandbox = (*ready)->Attach(deferred->user());
+      if (!sandbox) return deferred->Fail(sandbox.error());
+      deferred->Run((*sandbox)->channel(), (*sandbox)->Hook());
+    });
   });
   if (!posted) return posted.error();
   return std::shared_ptr<Operation>(deferred);

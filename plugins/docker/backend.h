@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "clara_sandbox/cpp/backend.h"
+#include "plugins/common/lifeline.h"
 #include "plugins/common/reactor.h"
 #include "plugins/docker/engine.h"
 #include "plugins/docker/installation.h"
@@ -44,6 +45,7 @@ class DockerBackend : public Backend {
   std::optional<HostMark> mark_;
   std::unique_ptr<Registry> registry_;
   std::unique_ptr<Watcher> watcher_;
+  const std::shared_ptr<Lifeline<DockerBackend>> line_ = std::make_shared<Lifeline<DockerBackend>>(this);
 };
 
 }  // namespace csb::docker

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -66,14 +67,21 @@ Result<std::string> InstallationId(const std::string& state_dir) {
 }
 
 Result<HostMark> HostMark::Make(const Names& names) {
-  auto id = RandomHex(kHostId);
-  if (!id) return id.error();
   if (Status s = MakeFolders(names.hosts(), 0711); !s) return s.error();
-  const std::string path = names.Host(*id);
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-  if (!fd) return ErrnoError("open", path);
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return ErrnoError("flock", path);
-  return HostMark(std::move(fd), *id, path);
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    auto id = RandomHex(kHostId);
+    if (!id) return id.error();
+    const std::string path = names.Host(*id);
+    UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (!fd) return ErrnoError("open", path);
+    // A sweep of another host may see it before it is locked, and remove it as a dead one's.
+    if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    struct stat mine {
+    }, current{};
+    if (fstat(fd.get(), &mine) == 0 && stat(path.c_str(), &current) == 0 && mine.st_ino == current.st_ino)
+      return HostMark(std::move(fd), *id, path);
+  }
+  return Error{CSB_E_INTERNAL, "no mark can be made in " + names.hosts(), "", true};
 }
 
 HostMark::~HostMark() {

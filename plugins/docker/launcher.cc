@@ -129,7 +129,7 @@ Result<ChannelKind> Launcher::Channel(const std::string& image) {
   }
   Status tried = Try(kind, image);
   // A mount whose source the daemon does not see.
-  if (!tried && !settled &&
+  if (!tried && !settled && !tried.error().message.starts_with("docker.seccomp") &&
       (tried.error().message.find("bind source path does not exist") != std::string::npos ||
        tried.error().message.find("no such file or directory") != std::string::npos)) {
     kind = ChannelKind::kExec;
@@ -162,7 +162,7 @@ Status Launcher::SeccompFile(std::string* path) {
     return Error{CSB_E_UNSUPPORTED,
                  "docker.seccomp: Podman reads a profile from its own machine's files only",
                  "set docker.seccomp=docker, for Podman's own profile", false};
-  const std::string file = names_.runtime() + "/seccomp.json";
+  const std::string file = names_.Profile();
   if (auto text = ReadSmallFile(file); !text || *text != profile)
     if (Status s = ReplaceSmallFile(file, profile); !s) return s;
   *path = file;
@@ -170,19 +170,15 @@ Status Launcher::SeccompFile(std::string* path) {
 }
 
 Result<std::string> Launcher::AgentVolume(const std::string& image) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (!agent_volume_.empty()) return agent_volume_;
-  }
   // One at a time: the container that it is filled through has one name in this process.
   const std::lock_guard making(agent_volume_making_);
-  {
-    const std::lock_guard lock(mutex_);
-    if (!agent_volume_.empty()) return agent_volume_;
-  }
+  // It may have been pruned: a create would then get an empty one of that name.
+  if (!agent_volume_.empty())
+    if (auto labels = engine_.InspectVolume(agent_volume_, kAskLimit);
+        labels && labels->contains(kLabelInstallation))
+      return agent_volume_;
   auto volume = MakeAgentVolume(engine_, names_, CommonLabels("agent"), options_.agent, image, host_id_);
   if (!volume) return volume.error();
-  const std::lock_guard lock(mutex_);
   agent_volume_ = *volume;
   return volume;
 }

@@ -90,11 +90,11 @@ class Launcher {
   const Options& options_;
   const Names& names_;
   const std::string host_id_;
-  std::mutex agent_volume_making_;  // taken before mutex_
+  std::mutex agent_volume_making_;
   std::mutex mutex_;
   std::optional<ChannelKind> channel_;
   std::set<std::string> channel_of_;  // "DAEMON IMAGE" that were tried
-  std::string agent_volume_;
+  std::string agent_volume_;          // with agent_volume_making_ held
   Puller puller_;
 };
 

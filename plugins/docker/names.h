@@ -77,6 +77,7 @@ class Names {
   std::string runtime() const { return runtime_; }
   std::string Slot(std::string_view slot) const { return runtime_ + "/" + std::string(slot); }
   std::string Control(std::string_view slot) const { return Slot(slot) + "/ctl"; }
+  std::string Profile() const { return state_ + "/seccomp.json"; }
   std::string locks() const { return state_ + "/locks"; }
   std::string Lock(std::string_view name) const { return locks() + "/" + std::string(name); }
   std::string hosts() const { return state_ + "/hosts"; }

@@ -80,9 +80,9 @@ bool Pool::Discard(const Pooled& pooled) {
 }
 
 // Places are counted in the engine, since other host processes have sandboxes too.
-bool Pool::Room(int64_t more) {
+std::optional<bool> Pool::Room(int64_t more) {
   auto all = engine_.List(names_.InstallationFilter(), kAskLimit);
-  if (!all) return false;
+  if (!all) return std::nullopt;
   const auto count = std::count_if(all->begin(), all->end(), [](const ListedContainer& c) {
     return c.status == "running" || c.status == "paused" || c.status == "created" || c.status == "restarting";
   });
@@ -90,14 +90,15 @@ bool Pool::Room(int64_t more) {
 }
 
 void Pool::MakeRoom() {
-  if (!wanted() || Room(1)) return;
+  // Where the engine does not tell, the create finds out.
+  if (!wanted() || Room(1).value_or(true)) return;
   std::unique_ptr<Pooled> pooled;
   {
     std::unique_lock lock(mutex_);
     // A refill goes on no further while somebody is busy, but the one it is making takes a place.
-    idle_.wait(lock, [this] { return !making_; });
+    idle_.wait_for(lock, kChangeLimit, [this] { return !making_; });
   }
-  if (Room()) return;
+  if (Room().value_or(true)) return;
   {
     const std::lock_guard lock(mutex_);
     if (ready_.empty()) return;
@@ -153,24 +154,30 @@ void Pool::Refill() {
     if (filling_ || stopping_ || !wanted()) return;
     filling_ = true;
   }
+  // Whatever happens, nobody waits for a refill that is over.
+  struct Over {
+    Pool& pool;
+    ~Over() {
+      const std::lock_guard lock(pool.mutex_);
+      pool.filling_ = pool.making_ = false;
+      pool.idle_.notify_all();
+    }
+  } over{*this};
   for (;;) {
     {
       std::unique_lock lock(mutex_);
       // Users first: a create that waits for the engine gets it alone.
       idle_.wait(lock, [this] { return busy_ == 0 || stopping_; });
-      if (stopping_ || ready_.size() >= static_cast<size_t>(options_.pool_size)) break;
+      if (stopping_ || ready_.size() >= static_cast<size_t>(options_.pool_size)) return;
       making_ = true;
     }
-    auto made = Room() ? Make() : nullptr;
+    auto made = Room().value_or(false) ? Make() : nullptr;
     const std::lock_guard lock(mutex_);
     making_ = false;
     idle_.notify_all();
-    if (made == nullptr) break;
+    if (made == nullptr) return;
     ready_.push_back(std::move(made));
   }
-  const std::lock_guard lock(mutex_);
-  filling_ = false;
-  idle_.notify_all();
 }
 
 void Pool::Check() {

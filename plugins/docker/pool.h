@@ -13,6 +13,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "clara_sandbox/cpp/host_ref.h"
@@ -66,7 +67,7 @@ class Pool {
 
  private:
   std::unique_ptr<Pooled> Make();
-  bool Room(int64_t more = 0);
+  std::optional<bool> Room(int64_t more = 0);
 
   const HostRef host_;
   Launcher& launcher_;

@@ -27,7 +27,7 @@ Result<Record> ReadRecord(const std::string& path) {
   return record;
 }
 
-Status WriteRecord(const std::string& path, const Record& record) {
+Status WriteRecord(const std::string& path, const Record& record, bool durable) {
   json::Buffer buffer;
   json::Writer w(buffer);
   w.StartObject();
@@ -40,7 +40,7 @@ Status WriteRecord(const std::string& path, const Record& record) {
   json::Key(w, "limits");
   WriteLimits(w, record.limits);
   w.EndObject();
-  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()});
+  return ReplaceSmallFile(path, {buffer.GetString(), buffer.GetSize()}, durable);
 }
 
 }  // namespace csb::docker

@@ -26,7 +26,8 @@ struct Record {
 
 // CSB_E_NOT_FOUND when there is none or it is empty; CSB_E_INTERNAL when it can't be read.
 Result<Record> ReadRecord(const std::string& path);
-// Atomically for other processes; SyncFile makes it outlive a power cut.
-Status WriteRecord(const std::string& path, const Record& record);
+// Atomically for other processes. durable: for one that replaces another, which a power cut must not take
+// with it; else SyncFile makes it outlive one.
+Status WriteRecord(const std::string& path, const Record& record, bool durable = false);
 
 }  // namespace csb::docker

@@ -175,7 +175,13 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachLocked(const std::string& user,
   if (auto attached = Find(user)) {
     if (attached->channel()) return attached;
     // Kept: what runs in it is answered once it goes on.
-    if (attached->paused() && !attached->over()) return Paused(attached->live().name);
+    if (attached->paused() && !attached->over()) {
+      auto now = engine_.Inspect(attached->live().container, kAskLimit);
+      if (!now && now.error().code != CSB_E_NOT_FOUND) return now.error();
+      if (now && now->status == "paused") return Paused(attached->live().name);
+      attached->SetPaused(false);  // an event was missed
+      if (attached->channel()) return attached;
+    }
     Forget(attached);
     attached->Detach();
   }
@@ -303,7 +309,8 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const std::string& user, c
     pool_.MakeRoom();
     return LaunchLocked(name, *std::move(record), false, talk);
   }
-  if (limits == options_.limits && image == options_.image) {
+  // An empty record is what a power cut left of one: then there may be files.
+  if (limits == options_.limits && image == options_.image && !Exists(path)) {
     auto claimed = ClaimLocked(user, name);
     if (!claimed || *claimed != nullptr) return claimed;
   }
@@ -356,18 +363,24 @@ Result<std::shared_ptr<Sandbox>> Registry::LaunchLocked(const std::string& name,
       host_.LogWarn(gone.error().message);
     return error;
   };
-  if (Status s = MakeFolders(names_.records(), 0700); !s) return s.error();
-  if (Status s = WriteRecord(path, record); !s) return s.error();
   Labels labels = launcher_.CommonLabels("sandbox");
   labels[kLabelUser] = record.user;
+  if (fresh && !record.volume.empty()) {
+    auto has = engine_.InspectVolume(record.volume, kAskLimit);
+    if (!has && has.error().code != CSB_E_NOT_FOUND) return has.error();
+    if (has) {
+      const auto owner = has->find(kLabelUser);
+      if (owner == has->end() || owner->second != record.user)
+        return Error{CSB_E_CONFLICT, "the volume " + record.volume + " belongs to somebody else",
+                     "docker volume inspect tells to whom", false};
+      fresh = false;  // files of an earlier time, whose record was lost: they stay whatever happens
+    }
+  }
+  if (Status s = MakeFolders(names_.records(), 0700); !s) return s.error();
+  if (Status s = WriteRecord(path, record, !fresh); !s) return s.error();
   if (!record.volume.empty()) {
-    // Files of an earlier time, whose record was lost: they stay whatever happens.
-    if (fresh && engine_.InspectVolume(record.volume, kAskLimit)) fresh = false;
     auto has = engine_.CreateVolume(record.volume, labels, record.limits.disk, kChangeLimit);
     if (!has) return give_up(has.error());
-    const auto owner = has->find(kLabelUser);
-    if (owner != has->end() && owner->second != record.user)
-      return Error{CSB_E_CONFLICT, "the volume " + record.volume + " belongs to another user", "", false};
   } else if (Status s = MakeFolders(record.folder, 0755); !s) {
     return give_up(s.error());
   }
@@ -382,7 +395,7 @@ Result<std::shared_ptr<Sandbox>> Registry::LaunchLocked(const std::string& name,
                                   talk, LostHandler());
   if (!sandbox) return give_up(sandbox.error());
   record.container = (*sandbox)->live().container;
-  if (Status s = WriteRecord(path, record); !s) host_.LogWarn(s.error().message);
+  if (Status s = WriteRecord(path, record, !fresh); !s) host_.LogWarn(s.error().message);
   Keep(*sandbox);
   RefillLater();
   InBackground([path](Registry& registry) {
@@ -429,13 +442,29 @@ Result<bool> Registry::StopLocked(const std::string& user, const std::string& na
 }
 
 // Host processes that are connected: their sockets, or their bridges inside.
-int Registry::HostsOf(const Live& live) {
-  if (live.channel == ChannelKind::kSocket) return HostsAt(names_.Control(live.slot));
-  auto commands = engine_.RootCommands(live.container, kAskLimit);
-  if (!commands) return 1;
+Result<int> Registry::HostsOf(const std::string& container, const std::string& slot, ChannelKind channel) {
+  if (channel == ChannelKind::kSocket) return HostsAt(names_.Control(slot));
+  auto commands = engine_.RootCommands(container, kAskLimit);
+  if (!commands) return commands.error();
   return static_cast<int>(std::count_if(commands->begin(), commands->end(), [](const std::string& line) {
     return line.find(" --connect ") != std::string::npos;
   }));
+}
+
+// Whether a host process beside this one is connected. One that can't be told is.
+bool Registry::UsedByOthers(const std::string& name, const SandboxPtr& attached) {
+  Result<int> hosts{0};
+  if (attached) {
+    hosts = HostsOf(attached->live().container, attached->live().slot, attached->live().channel);
+  } else {
+    auto info = engine_.Inspect(names_.Container(name), kAskLimit);
+    if (!info) return info.error().code != CSB_E_NOT_FOUND;
+    if (info->status != "running") return false;
+    const auto channel = info->labels.find(kLabelChannel);
+    const bool exec = channel != info->labels.end() && channel->second == "exec";
+    hosts = HostsOf(info->id, SlotOf(*info), exec ? ChannelKind::kExec : ChannelKind::kSocket);
+  }
+  return !hosts || *hosts > (attached ? 1 : 0);
 }
 
 Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unused) {
@@ -445,9 +474,11 @@ Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unu
   if (!lock) return lock.error();
   if (if_unused) {
     const auto attached = Find(user);
-    if (attached && HostsOf(attached->live()) > 1) {
-      Forget(attached);
-      attached->Detach();
+    if (UsedByOthers(name, attached)) {
+      if (attached) {
+        Forget(attached);
+        attached->Detach();
+      }
       return StopResult::kLeft;
     }
   }

@@ -84,7 +84,8 @@ class Registry {
   Result<SandboxPtr> ClaimLocked(const std::string& user, const std::string& name);
   Result<SandboxPtr> LaunchLocked(const std::string& name, Record record, bool fresh,
                                   const Conversation& talk);
-  int HostsOf(const Live& live);
+  Result<int> HostsOf(const std::string& container, const std::string& slot, ChannelKind channel);
+  bool UsedByOthers(const std::string& name, const SandboxPtr& attached);
   Result<bool> StopLocked(const std::string& user, const std::string& name);
   Status ForgetVoidClaim(const std::string& name, const Record& record);
 

@@ -187,5 +187,28 @@ TEST_F(RegistryTest, ARecordOfAnotherUserStopsACreate) {
   EXPECT_EQ(ReadRecord(RecordPath("alice"))->user, "mallory");
 }
 
+// A purge removes what the record names: it must never name somebody else's.
+TEST_F(RegistryTest, AForeignVolumeOfThatNameIsNoUsers) {
+  const auto host = Start();
+  engine_.AddVolume(NameOf("alice"), Ours("sandbox", {{kLabelUser, "bob"}}));
+  const auto made = host->Create("alice");
+  ASSERT_FALSE(made);
+  EXPECT_EQ(made.error().code, CSB_E_CONFLICT);
+  EXPECT_FALSE(Exists(RecordPath("alice")));
+  ASSERT_TRUE(host->registry->Destroy("alice", true));
+  EXPECT_TRUE(engine_.HasVolume(NameOf("alice")));
+}
+
+// A host that is attached to nothing must not stop what another one uses.
+TEST_F(RegistryTest, AnIdleStopAsksWhoElseIsThere) {
+  const auto first = Start();
+  ASSERT_TRUE(first->Create("alice"));
+  const auto second = Start();
+  auto stopped = second->registry->Stop("alice", true);
+  ASSERT_TRUE(stopped) << stopped.error().message;
+  EXPECT_EQ(*stopped, Registry::StopResult::kLeft);
+  EXPECT_TRUE(first->registry->Find("alice")->channel());
+}
+
 }  // namespace
 }  // namespace csb::docker

@@ -360,7 +360,10 @@ bool Sandbox::Kill() {
 }
 
 void Sandbox::Detach() {
+  // Taken under the lock: two threads may let go at once.
   std::shared_ptr<AgentChannel> channel;
+  std::unique_ptr<AgentListener> listener;
+  std::unique_ptr<ExecStream> stream;
   Reactor::WatchId watch = 0;
   {
     const std::lock_guard lock(impl_->mutex);
@@ -368,14 +371,15 @@ void Sandbox::Detach() {
     impl_->ready = false;
     impl_->on_lost = nullptr;
     channel = impl_->channel;
+    listener = std::move(impl_->listener);
+    stream = std::move(impl_->stream);
     std::swap(watch, impl_->watch);
     impl_->early.clear();
     impl_->changed.notify_all();
   }
   if (watch != 0) impl_->reactor.Unwatch(watch);
-  impl_->listener.reset();
+  listener.reset();
   if (channel) channel->End({CSB_E_GONE, "the host process lets go of the sandbox", "", true});
-  impl_->stream.reset();
 }
 
 }  // namespace csb::docker

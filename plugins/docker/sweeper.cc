@@ -47,6 +47,9 @@ class Sweeper {
       : host_(host), registry_(registry), names_(registry.names()), engine_(registry.engine()) {}
 
   Status Run() {
+    // Before anything is listed: a host that dies meanwhile has had users whom these lists do not show.
+    for (const std::string& id : NamesIn(names_.hosts()))
+      if (HostAlive(names_, id)) alive_.insert(id);
     auto containers = engine_.List(names_.InstallationFilter(), kAskLimit);
     if (!containers) return containers.error();
     auto volumes = engine_.Volumes(names_.InstallationFilter(), kAskLimit);
@@ -72,11 +75,24 @@ class Sweeper {
     if (!status) host_.LogWarn(status.error().message);
   }
 
+  bool Alive(const std::string& host) { return alive_.contains(host) || HostAlive(names_, host); }
+
+  // Whether a record says that a user's files are there; asked of what belongs to a dead host, which writes
+  // none.
+  bool IsAUsers(const std::string& workspace) {
+    bool complete = false;
+    for (const Record& record : registry_.Records(&complete))
+      if (record.volume == workspace || record.folder == workspace) return true;
+    return !complete;
+  }
+
   // True: it stays.
   bool Container(const ListedContainer& c) {
     const std::string kind = LabelOf(c.labels, kLabelKind), slot = LabelOf(c.labels, kLabelSlot);
     if (names_.IsPooled(c.name)) {
-      if (HostAlive(names_, LabelOf(c.labels, kLabelHost))) return true;
+      if (Alive(LabelOf(c.labels, kLabelHost))) return true;
+      auto now = engine_.Inspect(c.id, kAskLimit);
+      if (!now || !names_.IsPooled(now->name)) return static_cast<bool>(now);
       ForgetClaims(c.id);
       Complain(registry_.launcher().Remove(c.id, slot));
       return false;
@@ -84,7 +100,7 @@ class Sweeper {
     const std::string_view name = names_.NameOf(c.name);
     // Made to find something out, or to fill a volume; they take milliseconds.
     if (kind == "probe" || kind == "agent") {
-      if (HostAlive(names_, LabelOf(c.labels, kLabelHost))) return true;
+      if (Alive(LabelOf(c.labels, kLabelHost))) return true;
       Complain(registry_.launcher().Remove(c.id, slot));
       return false;
     }
@@ -117,9 +133,13 @@ class Sweeper {
     const std::string user = LabelOf(volume.labels, kLabelUser);
     if (user.empty() || !CheckUserId(user)) return;
     const std::string name = KeyOf(user), path = names_.Record(name);
-    if (names_.Container(name) != volume.name || Exists(path)) return;
+    const auto missing = [&] {
+      auto record = ReadRecord(path);
+      return !record && record.error().code == CSB_E_NOT_FOUND;  // or empty, as a power cut leaves one
+    };
+    if (names_.Container(name) != volume.name || !missing()) return;
     auto lock = registry_.Lock(name);
-    if (!lock || Exists(path) || !engine_.InspectVolume(volume.name, kAskLimit)) return;
+    if (!lock || !missing() || !engine_.InspectVolume(volume.name, kAskLimit)) return;
     Complain(MakeFolders(names_.records(), 0700));
     Complain(WriteRecord(path, {user, volume.name, "", "", Rfc3339Now(), "", registry_.options().limits}));
   }
@@ -150,7 +170,8 @@ class Sweeper {
       auto lock = registry_.Lock(name);
       if (!lock) continue;
       auto now = ReadRecord(names_.Record(name));
-      if (!now) continue;
+      // One that has had a container had files: they may be on an engine or a disk that is not there today.
+      if (!now || !now->container.empty()) continue;
       if (!now->volume.empty()) {
         auto volume = engine_.InspectVolume(now->volume, kAskLimit);
         if (volume || volume.error().code != CSB_E_NOT_FOUND) continue;
@@ -167,12 +188,12 @@ class Sweeper {
   void Orphan(const ListedVolume& volume) {
     const std::string kind = LabelOf(volume.labels, kLabelKind);
     if (mounted_.contains(volume.name) || kept_.contains(volume.name)) return;
-    if (kind == "pool" && HostAlive(names_, LabelOf(volume.labels, kLabelHost))) return;
+    if (kind == "pool" && Alive(LabelOf(volume.labels, kLabelHost))) return;
     if (kind != "pool" && kind != "agent") return;
     // The next exec channel wants it, perhaps at this moment.
     if (kind == "agent" && volume.name == AgentVolumeName(names_, registry_.options().agent)) return;
     // That of a claimed one is known by its record alone.
-    if (kind == "pool" && !records_known_) return;
+    if (kind == "pool" && (!records_known_ || IsAUsers(volume.name))) return;
     // In use by what came meanwhile: the engine refuses.
     if (Status s = engine_.RemoveVolume(volume.name, kChangeLimit); !s) host_.LogDebug(s.error().message);
   }
@@ -183,14 +204,14 @@ class Sweeper {
       if (slots_.contains(slot)) continue;
       if (const std::string host(MakerOf(slot, "pool")); !host.empty()) {
         // Of a living host: one that is being made, or one whose user's host was killed while it removed it.
-        if (!HostAlive(names_, host) || OlderThan(names_.Slot(slot), kMakingLimit))
-          registry_.launcher().RemoveSlot(slot);
+        if (!Alive(host) || OlderThan(names_.Slot(slot), kMakingLimit)) registry_.launcher().RemoveSlot(slot);
         continue;
       }
       if (const std::string host(MakerOf(slot, "probe")); !host.empty()) {
-        if (!HostAlive(names_, host)) registry_.launcher().RemoveSlot(slot);
+        if (!Alive(host)) registry_.launcher().RemoveSlot(slot);
         continue;
       }
+      if (slot.size() != 32) continue;  // no user's
       auto lock = registry_.Lock(slot);
       if (!lock) continue;
       auto info = engine_.Inspect(names_.Container(slot), kAskLimit);
@@ -199,7 +220,7 @@ class Sweeper {
     if (!names_.folders() || !records_known_) return;
     for (const std::string& slot : NamesIn(names_.data())) {
       const std::string folder = names_.Folder(slot), host(MakerOf(slot, "pool"));
-      if (host.empty() || kept_.contains(folder) || HostAlive(names_, host)) continue;
+      if (host.empty() || kept_.contains(folder) || Alive(host) || IsAUsers(folder)) continue;
       std::error_code ignored;
       std::filesystem::remove_all(folder, ignored);
     }
@@ -209,7 +230,7 @@ class Sweeper {
   Registry& registry_;
   const Names& names_;
   Engine& engine_;
-  std::set<std::string> mounted_, slots_, volumes_, kept_;
+  std::set<std::string> alive_, mounted_, slots_, volumes_, kept_;
   bool records_known_ = false;
 };
 

@@ -102,6 +102,26 @@ TEST_F(SweeperTest, ARecordOfNothingGoes) {
   EXPECT_TRUE(Exists(RecordPath("bob"))) << "it says where files are";
 }
 
+// The engine's disk may not be mounted today, or it may be another engine: the files are somewhere.
+TEST_F(SweeperTest, ARecordOfFilesThatAreNotThereTodayStays) {
+  Write({"alice", NameOf("alice"), "", "0123abcd", "2026-01-01T00:00:00.000Z", "image", {}});
+  Write({"bob", names_.Pooled("deadbeef", 1), "", "4567cdef", "2026-01-01T00:00:00.000Z", "image", {}});
+  Sweep();
+  EXPECT_EQ(RecordOf("alice").user, "alice");
+  EXPECT_EQ(RecordOf("bob").user, "bob");
+  engine_.AddVolume(names_.Pooled("deadbeef", 1), Ours("pool", {{kLabelHost, "deadbeef"}}));
+  Sweep();
+  EXPECT_TRUE(engine_.HasVolume(names_.Pooled("deadbeef", 1)));
+}
+
+// What a power cut leaves of a record is no record.
+TEST_F(SweeperTest, AnEmptyRecordIsWrittenAnewFromTheLabel) {
+  AddUsers("alice", "exited");
+  WriteText(RecordPath("alice"), "");
+  Sweep();
+  EXPECT_EQ(RecordOf("alice").volume, NameOf("alice"));
+}
+
 TEST_F(SweeperTest, FilesWithoutARecordAreAdopted) {
   AddUsers("al\"ice é", "exited");
   engine_.AddVolume("clara-01234567-imposter", Ours("sandbox", {{kLabelUser, "bob"}}));

@@ -96,18 +96,23 @@ struct Watcher::Impl : std::enable_shared_from_this<Impl> {
 
   // On a worker.
   void Compare(Registry& r) {
+    // First, so that what is made meanwhile is not missed in the list.
+    const auto attached = r.Attached();
     auto containers = engine.List(r.names().InstallationFilter(), kAskLimit);
     if (!containers) return;
-    for (const auto& sandbox : r.Attached()) {
-      const auto it = std::find_if(containers->begin(), containers->end(), [&](const ListedContainer& c) {
-        return c.id == sandbox->live().container;
-      });
-      if (it == containers->end())
+    for (const auto& sandbox : attached) {
+      const std::string id = sandbox->live().container;
+      const auto it = std::find_if(containers->begin(), containers->end(),
+                                   [&](const ListedContainer& c) { return c.id == id; });
+      if (it != containers->end() && it->status == "running" && !sandbox->paused()) continue;
+      // The list may be older than an event that came since.
+      auto now = engine.Inspect(id, kAskLimit);
+      if (!now && now.error().code == CSB_E_NOT_FOUND)
         sandbox->MarkEnded("the container was removed");
-      else if (it->status == "exited" || it->status == "dead")
+      else if (now && !now->alive())
         sandbox->MarkEnded("the container ended");
-      else
-        sandbox->SetPaused(it->status == "paused");
+      else if (now)
+        sandbox->SetPaused(now->status == "paused");
     }
     if (r.pool().wanted()) r.pool().Check();
     const std::lock_guard lock(mutex);
