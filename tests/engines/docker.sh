@@ -31,7 +31,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-case "$dir" in /*) ;; *) dir=$PWD/$dir ;; esac
+dir=$(realpath -m -- "$dir") # as findmnt prints it
 case "$dir" in *[!A-Za-z0-9/._-]*) die "the engine's folder '$dir' must be plain letters and digits" ;; esac
 [ ${#dir} -le 60 ] || die "the engine's folder '$dir' is too long for the sockets in it" "use --dir with a shorter one"
 case "$action" in up | down | env | pid) ;; *) die "unknown action '$action'" "use: docker.sh up|down|env|pid" ;; esac
@@ -54,15 +54,20 @@ containerd_pid() {
 }
 api() { path=$1 && shift && curl -sS --max-time 10 --unix-socket "$socket" "$@" "http://docker$path"; }
 
+# A lock is the first thing that an engine's folder gets. /var, with its link of that name, is none.
+ours() { [ -f "$dir/lock" ] && [ ! -L "$dir/lock" ]; }
+
 prepare_folder() {
+  ours || [ ! -e "$dir" ] || [ -z "$(ls -A "$dir")" ] ||
+    die "the folder $dir holds other things than an engine" "use --dir with a new one"
   umask 077
   mkdir -p "$dir"
   [ "$(stat -c %u "$dir")" -eq 0 ] || die "the engine's folder $dir is not root's" "delete it, or use --dir"
+  exec 9>"$dir/lock"
+  flock -w 300 9 || die "another docker.sh holds $dir/lock"
   mkdir -p "$run"
   chown "0:$group" "$dir" "$run"
   chmod 0710 "$dir" "$run"
-  exec 9>"$dir/lock"
-  flock -w 300 9 || die "another docker.sh holds $dir/lock"
 }
 
 prepare_data() {
@@ -172,7 +177,7 @@ up() {
 containers() { api "/containers/json$1" 2>/dev/null | grep -oE '(^\[|,)\{"Id":"[0-9a-f]{64}' | grep -oE '[0-9a-f]{64}'; }
 
 down() {
-  [ -d "$dir" ] || return 0
+  ours || return 0
   prepare_folder
   # Not by the pid file: a start that was interrupted has not written it yet.
   for pid in $(with_words "--exec-root=$run/exec" "--config-file=$dir/daemon.json"); do
@@ -199,7 +204,8 @@ down() {
     rm -f "/run/containerd/s/$(printf %s "$containerd/moby/$id" | sha256sum | cut -d ' ' -f 1)"
   done
   # Deepest first: containers' overlays lie on the data folder, which may be a mount too.
-  findmnt -rno TARGET | grep -F "$dir/" | sort -r | while read -r target; do umount "$target" || umount -l "$target"; done
+  findmnt -rno TARGET | awk -v "d=$dir/" 'index($0, d) == 1' | sort -r |
+    while read -r target; do umount "$target" || umount -l "$target"; done
   for parent in /sys/fs/cgroup/"$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
     [ ! -d "$parent" ] || find "$parent" -depth -type d -exec rmdir {} + || :
   done

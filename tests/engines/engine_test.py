@@ -9,6 +9,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import unittest
 import urllib.error
 import urllib.request
@@ -69,6 +70,21 @@ class EngineTest(unittest.TestCase):
             first = engine.pid()
             engine.up()
             self.assertEqual(engine.pid(), first)
+
+    def test_a_folder_of_somebody_else_is_left_alone(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            kept = pathlib.Path(folder, "kept")
+            kept.touch()
+            os.symlink("/run", pathlib.Path(folder, "lock"))  # as /var has it
+            engine = Engine()
+            self.addCleanup(engine.folder.cleanup)
+            engine.dir = folder
+            with self.assertRaisesRegex(RuntimeError, "other things than an engine"):
+                engine.up()
+            engine.script("down", "--purge")
+            self.assertTrue(kept.exists())
+            self.assertEqual(os.stat(folder).st_mode & 0o777, 0o755)
 
     def test_other_options_are_refused_while_it_runs(self):
         with Engine("--no-image") as engine:

@@ -13,7 +13,7 @@ action=${1:-} dir=${CSB_ENGINE_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/cla
 case "$action" in up | down | env) shift ;; *) die "unknown action '$action'" "use: registry.sh up|down|env" ;; esac
 if [ "${1:-}" = --dir ]; then dir=${2:?--dir needs a folder} && shift 2; fi
 [ $# -eq 0 ] || die "unknown option '$1'" "see the first lines of tests/engines/registry.sh"
-case "$dir" in /*) ;; *) dir=$PWD/$dir ;; esac
+dir=$(realpath -m -- "$dir") # as docker.sh calls it
 if [ "$(id -u)" -ne 0 ]; then
   as_root env "HOME=${HOME:-/root}" "CSB_ENGINE_DIR=$dir" "CSB_ENGINE_GROUP=$(id -g)" "$0" "$action"
   exit
