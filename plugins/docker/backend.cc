@@ -17,6 +17,9 @@
 namespace csb::docker {
 namespace {
 
+// Of the host's eight, so that other backends have theirs while an engine hangs.
+constexpr int kWorkers = 5;
+
 bool IsLifecycle(uint32_t op) { return op >= CSB_OP_PROBE && op <= CSB_OP_DESTROY; }
 bool NeedsUser(uint32_t op) { return op != CSB_OP_PROBE && op != CSB_OP_LIST; }
 
@@ -97,6 +100,7 @@ DockerBackend::DockerBackend(HostRef host, Options options, std::unique_ptr<Reac
     : host_(host),
       options_(std::move(options)),
       reactor_(std::move(reactor)),
+      posts_(std::make_shared<PostLimit>(host, kWorkers)),
       engine_(std::make_unique<Engine>(std::move(client))) {}
 
 DockerBackend::~DockerBackend() {
@@ -142,7 +146,7 @@ Result<std::shared_ptr<Operation>> DockerBackend::Submit(const RequestView& requ
   if (IsLifecycle(request.op)) {
     const auto operation = std::make_shared<LifecycleOperation>();
     // Nothing of this object is touched after Done or Fail: the host may destroy it then.
-    const Status posted = host_.Post([this, sink, operation, request = Request::Copy(request)] {
+    const Status posted = posts_->Post([this, sink, operation, request = Request::Copy(request)] {
       const Conversation talk{
           [&](const std::string& message) { sink.Event(CSB_EVENT_PROGRESS, ProgressEvent(message)); },
           [&](std::function<void()> tell) { operation->WhenCancelled(std::move(tell)); }};
@@ -170,7 +174,7 @@ Result<std::shared_ptr<Operation>> DockerBackend::Submit(const RequestView& requ
   }
   const auto deferred = std::make_shared<DeferredOperation>(host_, Request::Copy(request), std::move(sink));
   // Cancelled, it is over for the host, which may then destroy this object before its turn comes.
-  const Status posted = host_.Post([line = line_, deferred] {
+  const Status posted = posts_->Post([line = line_, deferred] {
     line->With([&](DockerBackend& backend) {
       auto ready = backend.Ready();
       if (!ready) return deferred->Fail(ready.error());

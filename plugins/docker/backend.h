@@ -12,6 +12,7 @@
 
 #include "clara_sandbox/cpp/backend.h"
 #include "plugins/common/lifeline.h"
+#include "plugins/common/post_limit.h"
 #include "plugins/common/reactor.h"
 #include "plugins/docker/engine.h"
 #include "plugins/docker/installation.h"
@@ -38,6 +39,7 @@ class DockerBackend : public Backend {
   const HostRef host_;
   const Options options_;
   std::unique_ptr<Reactor> reactor_;
+  const std::shared_ptr<PostLimit> posts_;
   std::unique_ptr<Engine> engine_;
   std::mutex making_;
   std::atomic<Registry*> ready_{nullptr};  // registry_, once all of it is there
