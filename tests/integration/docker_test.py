@@ -133,8 +133,8 @@ class Hardening(Shared):
         self.assertIn("DOCKER_SANDBOX_MEMORY", answer["error"])
         self.assertEqual(self.engine.pid(before), pid, "the same container")
 
-    @unittest.skipUnless(os.geteuid() == 0, "needs root")
     def test_a_sandbox_that_runs_out_as_a_whole_is_started_again_with_its_files(self):
+        harness.need_root()
         name = self.create("whole")["container_id"]
         self.service.post("whole", "shell", command="echo kept > file")
         first = self.engine.inspect(name)

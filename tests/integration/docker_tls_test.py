@@ -18,23 +18,20 @@ from harness import Service, explain, free_port
 
 def setUpModule():
     harness.need("docker")
-    if os.geteuid() != 0:
-        raise unittest.SkipTest("an engine of one's own needs root")
+    harness.need_root("an engine of one's own needs root")
 
 
 class Tls(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         port = free_port()
-        cls.engine = OwnEngine("--tls", str(port)).up()
+        cls.engine = OwnEngine("--tls", str(port))
+        cls.addClassCleanup(cls.engine.close)
+        cls.engine.up()
         cls.address = f"tcp://127.0.0.1:{port}"
         cls.certificates = pathlib.Path(cls.engine.folder, "e/tls")
         cls.environment = {"DOCKER_HOST": cls.address, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(cls.certificates),
                            "DOCKER_SANDBOX_IMAGE": cls.engine.image}
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.engine.close()
 
     def test_everything_works_through_the_stream(self):
         with Service("--docker.pool_size=1", mode="docker", engine=self.engine, env=self.environment) as service:

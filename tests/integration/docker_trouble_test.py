@@ -85,8 +85,8 @@ class Trouble(unittest.TestCase):
                 self.assertFalse(found["available"])
                 self.assertIn("docker.host", found["reason"])
 
-    @unittest.skipUnless(os.geteuid() == 0, "needs root, to become somebody who may not")
     def test_no_permission(self):
+        harness.need_root("needs root, to become somebody who may not")
         self.hang()
         os.chmod(self.path, 0o600)
         for name in ("bin", "lib"):  # the build folder may lie where nobody else can look

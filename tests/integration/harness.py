@@ -52,6 +52,15 @@ def need(name):
     raise unittest.SkipTest(message)
 
 
+def need_root(why="needs root"):
+    """Skips the test where it is not root's; fails instead where CSB_MUST_RUN names docker."""
+    if os.geteuid() == 0:
+        return
+    if must_run("docker"):
+        raise AssertionError(why)
+    raise unittest.SkipTest(why)
+
+
 def explain(name, *options, env=None):
     """What `explain` says of one backend."""
     with tempfile.TemporaryDirectory() as folder:
