@@ -7,7 +7,8 @@
         engine.up()
 
 Its data lie on a small filesystem of their own (`disk`, mkfs's and truncate's words), which also makes it quick to
-delete. Needs root. need() skips a test where script/test started no engine."""
+delete. Needs root. need() skips a test where script/test started no engine. Folders are made in CSB_TEST_ENGINES, where
+script/test stops what a killed test has left."""
 import http.client
 import json
 import os
@@ -47,7 +48,7 @@ class Engine:
     image = "clara-sandbox-test:latest"
 
     def __init__(self, *options, disk="500m"):
-        self.folder = tempfile.TemporaryDirectory(prefix="csb-engine-")
+        self.folder = tempfile.TemporaryDirectory(prefix="csb-engine-", dir=os.environ.get("CSB_TEST_ENGINES") or None)
         self.dir = os.path.join(self.folder.name, "e")
         self.options = [*options, *(["--data-on", disk] if disk else [])]
         self.socket = f"{self.dir}/run/docker.sock"

@@ -75,10 +75,12 @@ class Engine:
 
 
 class OwnEngine(Engine):
-    """One more engine, for a test that kills it: OwnEngine("--live-restore").up() … .close()"""
+    """One more engine, for a test that kills it: OwnEngine("--live-restore").up() … .close()
+
+    script/test stops what is left in CSB_TEST_ENGINES, its folder, when a test was killed itself."""
 
     def __init__(self, *options):
-        self.folder = tempfile.mkdtemp(prefix="csb-engine-", dir="/tmp")
+        self.folder = tempfile.mkdtemp(prefix="csb-engine-", dir=os.environ.get("CSB_TEST_ENGINES") or "/tmp")
         self.options = options
         self.script = pathlib.Path(os.environ["CSB_SOURCE_DIR"], "tests/engines/docker.sh")
         super().__init__(f"unix://{self.folder}/e/run/docker.sock", "clara-sandbox-test:latest")
