@@ -30,8 +30,9 @@ TEST_F(HostSocketsTest, CountsTheLivingOnly) {
   if (gone == 0) _exit(0);
   ASSERT_EQ(waitpid(gone, nullptr, 0), gone);
   const std::string folder = folder_;
-  for (const std::string& other : {std::to_string(gone) + "-0.sock", std::string("1-0.txt"), std::string("x-1.sock"),
-                                   std::string("0-1.sock"), std::string("-1-1.sock")})
+  for (const std::string& other :
+       {std::to_string(gone) + "-0.sock", std::string("1-0.txt"), std::string("x-1.sock"),
+        std::string("0-1.sock"), std::string("-1-1.sock")})
     Put(folder + "/" + other);
   EXPECT_EQ(HostsAt(folder_), 1);
   EXPECT_EQ(HostsAt(folder + "/missing"), 0);

@@ -2,9 +2,10 @@
 //
 // lifeline.h: work that is posted, or called back, for an object that may be gone by then.
 //
-//   class Registry { const std::shared_ptr<Lifeline<Registry>> line_ = std::make_shared<Lifeline<Registry>>(this); … };
-//   host.Post([line = line_] { line->With([](Registry& registry) { registry.CleanUp(); }); });
-//   Registry::~Registry() { line_->Cut(); … }      // first: nothing is under way, nothing begins
+//   class Registry { const std::shared_ptr<Lifeline<Registry>> line_ =
+//   std::make_shared<Lifeline<Registry>>(this); … }; host.Post([line = line_] { line->With([](Registry&
+//   registry) { registry.CleanUp(); }); }); Registry::~Registry() { line_->Cut(); … }      // first: nothing
+//   is under way, nothing begins
 //
 // Thread-safe; `f` runs without a lock held.
 #pragma once
