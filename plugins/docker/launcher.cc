@@ -274,7 +274,7 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const I
     return give_up({CSB_E_UNAVAILABLE, "the container's processes can't be seen from here", "", true});
   }
   Live live{wanted.user,   id,           wanted.container, wanted.slot, channel, info->pid,
-            wanted.limits, wanted.image, Rfc3339Now()};
+            wanted.limits, wanted.image, Rfc3339Now(),     image.id};
   auto connected = Connect(sandbox, *info, std::move(live), kReadyLimit, on_lost);
   if (connected) return connected;
   auto again = engine_.Inspect(id, kAskLimit);

@@ -144,7 +144,6 @@ std::unique_ptr<Pooled> Pool::Make() {
   if (const auto channel = pooled->sandbox->channel()) WarmUp(*channel);
   // Only now: one that fails while it is made would have the next made, and so for ever.
   pooled->sandbox->Claim("", name, on_lost_);
-  if (auto image = engine_.Image(options_.image, kAskLimit)) pooled->image_id = image->id;
   return pooled;
 }
 
@@ -186,7 +185,8 @@ void Pool::Check() {
   {
     const std::lock_guard lock(mutex_);
     for (auto it = ready_.begin(); it != ready_.end();) {
-      const bool stale = !(*it)->sandbox->channel() || (image && (*it)->image_id != image->id);
+      const bool stale =
+          !(*it)->sandbox->channel() || (image && (*it)->sandbox->live().image_id != image->id);
       if (!stale) {
         ++it;
         continue;

@@ -26,7 +26,6 @@ struct Pooled {
   std::shared_ptr<Sandbox> sandbox;
   std::string container, slot;  // names
   std::string volume, folder;   // of the workspace
-  std::string image_id;
 };
 
 class Pool {

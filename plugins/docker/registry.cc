@@ -257,9 +257,8 @@ Result<std::shared_ptr<Sandbox>> Registry::Create(const std::string& user, const
   auto lock = Lock(name);
   if (!lock) return lock.error();
   // Of a user without a record there is no container, unless the record was lost: the rename then finds it.
-  if (pool_.size() > 0 && limits == options_.limits && *image == options_.image && Find(user) == nullptr &&
-      !Exists(names_.Record(name))) {
-    auto claimed = ClaimLocked(user, name);
+  if (Find(user) == nullptr && !Exists(names_.Record(name))) {
+    auto claimed = ClaimLocked(user, name, limits, *image);
     if (claimed ? *claimed != nullptr : claimed.error().code != CSB_E_CONFLICT) return claimed;
   }
   auto attached = AttachLocked(user, name);
@@ -310,8 +309,8 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const std::string& user, c
     return LaunchLocked(name, *std::move(record), false, talk);
   }
   // An empty record is what a power cut left of one: then there may be files.
-  if (limits == options_.limits && image == options_.image && !Exists(path)) {
-    auto claimed = ClaimLocked(user, name);
+  if (!Exists(path)) {
+    auto claimed = ClaimLocked(user, name, limits, image);
     if (!claimed || *claimed != nullptr) return claimed;
   }
   pool_.MakeRoom();
@@ -322,13 +321,14 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const std::string& user, c
 }
 
 // Null: the pool had none that could be used.
-Result<std::shared_ptr<Sandbox>> Registry::ClaimLocked(const std::string& user, const std::string& name) {
+Result<std::shared_ptr<Sandbox>> Registry::ClaimLocked(const std::string& user, const std::string& name,
+                                                       const Limits& limits, const std::string& image) {
   for (;;) {
-    auto pooled = pool_.Take(options_.limits, options_.image);
+    auto pooled = pool_.Take(limits, image);
     if (pooled == nullptr) return SandboxPtr();
     const std::string path = names_.Record(name);
     const Record record{user,         pooled->volume, pooled->folder, pooled->sandbox->live().container,
-                        Rfc3339Now(), options_.image, options_.limits};
+                        Rfc3339Now(), image,          limits};
     Status done = MakeFolders(names_.records(), 0700);
     if (done) done = WriteRecord(path, record);
     // By its name: one that somebody else has renamed meanwhile is not found.

@@ -81,7 +81,8 @@ class Registry {
   Result<SandboxPtr> AttachLocked(const std::string& user, const std::string& name);
   Result<SandboxPtr> MakeLocked(const std::string& user, const std::string& name, const Limits& limits,
                                 const std::string& image, const Conversation& talk);
-  Result<SandboxPtr> ClaimLocked(const std::string& user, const std::string& name);
+  Result<SandboxPtr> ClaimLocked(const std::string& user, const std::string& name, const Limits& limits,
+                                 const std::string& image);
   Result<SandboxPtr> LaunchLocked(const std::string& name, Record record, bool fresh,
                                   const Conversation& talk);
   Result<int> HostsOf(const std::string& container, const std::string& slot, ChannelKind channel);

@@ -40,6 +40,7 @@ struct Live {
   Limits limits;
   std::string image;
   std::string created_at;
+  std::string image_id = {};  // that it was made of; "" when it was found running
 };
 
 // Why this process is no longer attached.

@@ -156,17 +156,14 @@ class Sweeper {
 
   // Of a create that was killed before there was anything to keep.
   void Records() {
-    const std::vector<Record> records = registry_.Records(&records_known_);
-    if (!records_known_)
+    bool complete = false;
+    const std::vector<Record> records = registry_.Records(&complete);
+    if (!complete)
       host_.LogWarn("not all records in " + names_.records() +
                     " can be read: workspaces that seem to be nobody's are kept");
     for (const Record& record : records) {
       const std::string name = KeyOf(record.user);
-      const bool files = record.volume.empty() ? Exists(record.folder) : volumes_.contains(record.volume);
-      if (files) {
-        kept_.insert(record.volume.empty() ? record.folder : record.volume);
-        continue;
-      }
+      if (record.volume.empty() ? Exists(record.folder) : volumes_.contains(record.volume)) continue;
       auto lock = registry_.Lock(name);
       if (!lock) continue;
       auto now = ReadRecord(names_.Record(name));
@@ -187,13 +184,13 @@ class Sweeper {
   // An empty workspace of a pool whose host is dead, or an agent of another version.
   void Orphan(const ListedVolume& volume) {
     const std::string kind = LabelOf(volume.labels, kLabelKind);
-    if (mounted_.contains(volume.name) || kept_.contains(volume.name)) return;
+    if (mounted_.contains(volume.name)) return;
     if (kind == "pool" && Alive(LabelOf(volume.labels, kLabelHost))) return;
     if (kind != "pool" && kind != "agent") return;
     // The next exec channel wants it, perhaps at this moment.
     if (kind == "agent" && volume.name == AgentVolumeName(names_, registry_.options().agent)) return;
     // That of a claimed one is known by its record alone.
-    if (kind == "pool" && (!records_known_ || IsAUsers(volume.name))) return;
+    if (kind == "pool" && IsAUsers(volume.name)) return;
     // In use by what came meanwhile: the engine refuses.
     if (Status s = engine_.RemoveVolume(volume.name, kChangeLimit); !s) host_.LogDebug(s.error().message);
   }
@@ -217,10 +214,10 @@ class Sweeper {
       auto info = engine_.Inspect(names_.Container(slot), kAskLimit);
       if (!info && info.error().code == CSB_E_NOT_FOUND) registry_.launcher().RemoveSlot(slot);
     }
-    if (!names_.folders() || !records_known_) return;
+    if (!names_.folders()) return;
     for (const std::string& slot : NamesIn(names_.data())) {
       const std::string folder = names_.Folder(slot), host(MakerOf(slot, "pool"));
-      if (host.empty() || kept_.contains(folder) || Alive(host) || IsAUsers(folder)) continue;
+      if (host.empty() || Alive(host) || IsAUsers(folder)) continue;
       std::error_code ignored;
       std::filesystem::remove_all(folder, ignored);
     }
@@ -230,8 +227,7 @@ class Sweeper {
   Registry& registry_;
   const Names& names_;
   Engine& engine_;
-  std::set<std::string> alive_, mounted_, slots_, volumes_, kept_;
-  bool records_known_ = false;
+  std::set<std::string> alive_, mounted_, slots_, volumes_;
 };
 
 }  // namespace
