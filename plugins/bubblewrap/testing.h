@@ -12,29 +12,9 @@
 #include <filesystem>
 #include <string>
 
+#include "plugins/common/temporary_folder.h"
+
 namespace csb::bwrap {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string path = (std::filesystem::temp_directory_path() / "csb-bwrap-XXXXXX").string();
-    if (mkdtemp(path.data()) == nullptr) abort();
-    chmod(path.c_str(), 0711);
-    path_ = path;
-  }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  const std::string& path() const { return path_; }
-  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_;
-};
 
 inline bool MustRun() {
   const char* names = getenv("CSB_MUST_RUN");
