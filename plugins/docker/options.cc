@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/docker/options.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cstdlib>
 #include <sstream>
 
+#include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/plugin.h"
 #include "plugins/common/folders.h"
 #include "plugins/common/small_file.h"
@@ -168,24 +168,6 @@ Result<std::string> ReadSeccomp(const std::string& value) {
 }  // namespace
 
 std::span<const csb_option> DeclaredOptions() { return kOptions; }
-
-void WriteLimits(json::Writer& w, const Limits& limits) {
-  w.StartObject();
-  json::Member(w, "memory", limits.memory);
-  json::Member(w, "cpu", limits.cpu);
-  json::Member(w, "pids", limits.pids);
-  json::Member(w, "disk", limits.disk);
-  json::Member(w, "network", limits.network);
-  w.EndObject();
-}
-
-Limits ReadLimits(const json::Value& object) {
-  const auto count = [&](const char* name) {
-    return static_cast<uint64_t>(std::max<int64_t>(0, json::GetInt(object, name).value_or(0)));
-  };
-  return {count("memory"), json::GetNumber(object, "cpu").value_or(0), count("pids"), count("disk"),
-          std::string(json::GetString(object, "network").value_or("none"))};
-}
 
 Result<Options> ReadOptions(const HostRef& host) {
   Options out;

@@ -13,30 +13,16 @@
 #include <vector>
 
 #include "clara_sandbox/cpp/host_ref.h"
-#include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/result.h"
 #include "clara_sandbox/plugin.h"
 #include "plugins/common/http_client.h"
+#include "plugins/common/sandbox_limits.h"
 
 namespace csb::docker {
 
 std::span<const csb_option> DeclaredOptions();
 
-// What a sandbox may use; 0 is unlimited.
-struct Limits {
-  uint64_t memory = 0;  // bytes, swap included
-  double cpu = 0;       // cores
-  uint64_t pids = 0;
-  uint64_t disk = 0;  // bytes, of the workspace's volume and of the container's own layer each
-  std::string network = "none";
-
-  bool operator==(const Limits&) const = default;
-};
-
-void WriteLimits(json::Writer& writer, const Limits& limits);
-Limits ReadLimits(const json::Value& object);
-
-enum class ChannelKind { kSocket, kExec };
+using Limits = SandboxLimits;
 
 struct Options {
   HttpEndpoint endpoint;
