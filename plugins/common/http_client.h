@@ -55,6 +55,7 @@ struct HttpRequest {
 struct HttpResponse {
   int status = 0;
   std::string content_type;
+  std::string etag;  // as it was sent, with its quotes; for If-Match
   std::string body;
 };
 

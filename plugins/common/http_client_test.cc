@@ -100,6 +100,25 @@ TEST_F(HttpClientTest, AnswersOverUnixSocketAndTcpAlike) {
   }
 }
 
+TEST_F(HttpClientTest, TellsTheEtagAsItWasSent) {
+  std::string head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+  testing::FakeServer server([&](Peer& peer) {
+    while (!peer.Request().empty()) peer.Send(head + "\r\n");
+  });
+  const auto client = Client(server.endpoint());
+  const auto etag = [&] {
+    auto answer = client->Call({.target = "/"});
+    EXPECT_TRUE(answer);
+    return answer ? answer->etag : "no answer";
+  };
+  EXPECT_EQ(etag(), "");
+  head += "eTaG:  W/\"a b\" \r\n";
+  EXPECT_EQ(etag(), "W/\"a b\"");
+  // Not of the answer before the answer.
+  head = "HTTP/1.1 103 Early Hints\r\nETag: early\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n";
+  EXPECT_EQ(etag(), "");
+}
+
 TEST_F(HttpClientTest, UsesAConnectionAgain) {
   testing::FakeServer server([](Peer& peer) {
     while (!peer.Request().empty()) peer.Send(Answer("{}"));

@@ -103,6 +103,10 @@ Result<HttpResponse> HttpTransfer::Outcome(CURLcode code) {
   curl_easy_getinfo(handle->curl(), CURLINFO_CONTENT_TYPE, &type);
   response.status = static_cast<int>(status);
   if (type != nullptr) response.content_type = type;
+  // The last request's, and of several headers the last.
+  curl_header* etag = nullptr;
+  if (curl_easy_header(handle->curl(), "ETag", 0, CURLH_HEADER, -1, &etag) == CURLHE_OK)
+    response.etag = etag->value;
   return std::move(response);
 }
 
