@@ -11,6 +11,7 @@
 . "$(dirname "$0")/../../script/lib.sh"
 root=$(cd "$root/.." && pwd)
 . "$root/tests/engines/processes.sh"
+. "$root/tests/engines/engine_folder.sh"
 . "$root/tests/engines/test_image.sh"
 
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/clara-sandbox-tests
@@ -31,18 +32,11 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-dir=$(realpath -m -- "$dir") # as findmnt prints it
-case "$dir" in *[!A-Za-z0-9/._-]*) die "the engine's folder '$dir' must be plain letters and digits" ;; esac
-[ ${#dir} -le 60 ] || die "the engine's folder '$dir' is too long for the sockets in it" "use --dir with a shorter one"
+folder_check 60
 case "$action" in up | down | env | pid) ;; *) die "unknown action '$action'" "use: docker.sh up|down|env|pid" ;; esac
 
-if [ "$(id -u)" -ne 0 ]; then
-  mkdir -p "$(dirname "$dir")" "$cache" # the user's own folders stay the user's
-  # shellcheck disable=SC2086 # none of the options has a blank
-  as_root env "HOME=${HOME:-/root}" "XDG_CACHE_HOME=${XDG_CACHE_HOME:-}" "CSB_ENGINE_DIR=$dir" \
-    "CSB_ENGINE_GROUP=$(id -g)" "$0" "$action" $given
-  exit
-fi
+# shellcheck disable=SC2086 # none of the options has a blank
+folder_as_root "$action" $given
 group=${CSB_ENGINE_GROUP:-0} # who may use the socket, beside root
 run=$dir/run socket=$dir/run/docker.sock containerd=$dir/run/exec/containerd/containerd.sock
 reference=clara-sandbox-test:latest
@@ -54,20 +48,12 @@ containerd_pid() {
 }
 api() { path=$1 && shift && curl -sS --max-time 10 --unix-socket "$socket" "$@" "http://docker$path"; }
 
-# A lock is the first thing that an engine's folder gets. /var, with its link of that name, is none.
-ours() { [ -f "$dir/lock" ] && [ ! -L "$dir/lock" ]; }
-
 prepare_folder() {
-  ours || [ ! -e "$dir" ] || [ -z "$(ls -A "$dir")" ] ||
-    die "the folder $dir holds other things than an engine" "use --dir with a new one"
   umask 077
-  mkdir -p "$dir"
-  [ "$(stat -c %u "$dir")" -eq 0 ] || die "the engine's folder $dir is not root's" "delete it, or use --dir"
-  exec 9>"$dir/lock"
-  flock -w 300 9 || die "another docker.sh holds $dir/lock"
+  folder_take
   mkdir -p "$run"
-  chown "0:$group" "$dir" "$run"
-  chmod 0710 "$dir" "$run"
+  chown "0:$group" "$run"
+  chmod 0710 "$run"
 }
 
 prepare_data() {
@@ -177,7 +163,7 @@ up() {
 containers() { api "/containers/json$1" 2>/dev/null | grep -oE '(^\[|,)\{"Id":"[0-9a-f]{64}' | grep -oE '[0-9a-f]{64}'; }
 
 down() {
-  ours || return 0
+  folder_ours || return 0
   prepare_folder
   # Not by the pid file: a start that was interrupted has not written it yet.
   for pid in $(with_words "--exec-root=$run/exec" "--config-file=$dir/daemon.json"); do

@@ -46,22 +46,26 @@ class UnixConnection(http.client.HTTPConnection):
 
 class Engine:
     image = "clara-sandbox-test:latest"
+    program = "docker.sh"
 
     def __init__(self, *options, disk="500m"):
-        self.folder = tempfile.TemporaryDirectory(prefix="csb-engine-", dir=os.environ.get("CSB_TEST_ENGINES") or None)
-        self.dir = os.path.join(self.folder.name, "e")
+        self.make_folder()
         self.options = [*options, *(["--data-on", disk] if disk else [])]
         self.socket = f"{self.dir}/run/docker.sock"
+
+    def make_folder(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="csb-engine-", dir=os.environ.get("CSB_TEST_ENGINES") or None)
+        self.dir = os.path.join(self.folder.name, "e")
 
     @property
     def host(self):
         return f"unix://{self.socket}"
 
     def script(self, action, *options):
-        done = subprocess.run([HERE / "docker.sh", action, "--dir", self.dir, *options], capture_output=True, text=True,
+        done = subprocess.run([HERE / self.program, action, "--dir", self.dir, *options], capture_output=True, text=True,
                               stdin=subprocess.DEVNULL, timeout=300)
         if done.returncode != 0:
-            raise RuntimeError(f"docker.sh {action}: {done.stderr}")
+            raise RuntimeError(f"{self.program} {action}: {done.stderr}")
         return done.stdout.strip()
 
     def up(self):

@@ -9,13 +9,13 @@ import socket
 import ssl
 import subprocess
 import sys
-import tempfile
 import unittest
 import urllib.error
 import urllib.request
 
 import engine as engines
 from engine import Engine
+from folder_checks import FolderChecks
 
 SLEEP = {"Image": Engine.image, "Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none"}}
 
@@ -64,27 +64,14 @@ def free_port():
         return s.getsockname()[1]
 
 
-class EngineTest(unittest.TestCase):
+class EngineTest(FolderChecks, unittest.TestCase):
+    kind = Engine
+
     def test_started_twice_it_is_the_same(self):
         with Engine("--no-image") as engine:
             first = engine.pid()
             engine.up()
             self.assertEqual(engine.pid(), first)
-
-    def test_a_folder_of_somebody_else_is_left_alone(self):
-        with tempfile.TemporaryDirectory() as folder:
-            os.chmod(folder, 0o755)
-            kept = pathlib.Path(folder, "kept")
-            kept.touch()
-            os.symlink("/run", pathlib.Path(folder, "lock"))  # as /var has it
-            engine = Engine()
-            self.addCleanup(engine.folder.cleanup)
-            engine.dir = folder
-            with self.assertRaisesRegex(RuntimeError, "other things than an engine"):
-                engine.up()
-            engine.script("down", "--purge")
-            self.assertTrue(kept.exists())
-            self.assertEqual(os.stat(folder).st_mode & 0o777, 0o755)
 
     def test_other_options_are_refused_while_it_runs(self):
         with Engine("--no-image") as engine:

@@ -11,6 +11,7 @@
 . "$(dirname "$0")/../../script/lib.sh"
 root=$(cd "$root/.." && pwd)
 . "$root/tests/engines/processes.sh"
+. "$root/tests/engines/engine_folder.sh"
 . "$root/tests/engines/test_image.sh"
 . "$root/tests/engines/incus_member.sh"
 
@@ -28,21 +29,14 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-case "$dir" in /*) ;; *) dir=$PWD/$dir ;; esac
-case "$dir" in *[!A-Za-z0-9/._-]*) die "the cluster's folder '$dir' must be plain letters and digits" ;; esac
-[ ${#dir} -le 58 ] || die "the cluster's folder '$dir' is too long for the sockets in it" "use --dir with a shorter one"
-if [ "$(id -u)" -ne 0 ]; then
-  mkdir -p "$(dirname "$dir")" "$cache"
-  # shellcheck disable=SC2086 # none of the words has a blank
-  as_root env "HOME=${HOME:-/root}" "XDG_CACHE_HOME=${XDG_CACHE_HOME:-}" "CSB_ENGINE_DIR=$dir" \
-    "CSB_ENGINE_GROUP=$(id -g)" "$0" $given
-  exit
-fi
+folder_check 58
+# shellcheck disable=SC2086 # none of the words has a blank
+folder_as_root $given
 # shellcheck disable=SC2034 # for incus_member.sh
 group=${CSB_ENGINE_GROUP:-0}
 switch=$dir/switch/net
 member() { m=$dir/$1; }
-numbers() { seq "$(stored "$dir/members")"; }
+numbers() { seq 1 "$(grep -x '[1-9]' "$dir/members" 2>/dev/null || echo 0)"; }
 in_switch() { nsenter "--net=$switch" "$@"; }
 
 # The bridge is in a namespace of its own, where no rule that the machine has for what it forwards can be in the way.
@@ -92,13 +86,18 @@ END
 }
 
 prepare_folder() {
-  umask 022
-  mkdir -p "$dir"
-  [ "$(stat -c %u "$dir")" -eq 0 ] || die "the cluster's folder $dir is not root's" "delete it, or use --dir"
-  chown "0:$group" "$dir"
-  chmod 0710 "$dir"
-  exec 9>"$dir/lock"
-  flock -w 300 9 || die "another incus-cluster.sh holds $dir/lock"
+  umask 022 # instances' users find a way through its folders
+  folder_take
+}
+
+# One that was never made to its end, as not all of its members have joined, is made anew.
+drop_half_made() {
+  for i in $(numbers); do
+    if [ -e "$dir/$i/joined" ]; then continue; fi
+    stop_all
+    for half in $(numbers); do rm -rf --one-file-system "${dir:?}/$half"; done
+    return 0
+  done
 }
 
 up() {
@@ -107,6 +106,7 @@ up() {
   [ -n "$stored" ] || { stored=${number:-3} && echo "$stored" >"$dir/members"; }
   [ "${number:-$stored}" = "$stored" ] ||
     die "this cluster has $stored members" "delete it first: incus-cluster.sh down --purge --dir $dir"
+  drop_half_made
   prepare_switch
   for i in $(numbers); do
     member "$i"
@@ -122,9 +122,7 @@ up() {
   done
 }
 
-down() {
-  [ -d "$dir" ] || return 0
-  prepare_folder
+stop_all() {
   for i in $(numbers); do in_switch ip link set "p$i" up 2>/dev/null || :; done # of those that were cut off
   for i in $(numbers); do # any that answers asks all others
     member "$i"
@@ -137,6 +135,12 @@ down() {
   for i in $(numbers); do member "$i" && member_stop; done
   ! findmnt -M "$switch" >/dev/null || umount "$switch"
   rm -rf --one-file-system "$dir/switch"
+}
+
+down() {
+  folder_ours || return 0
+  prepare_folder
+  stop_all
   [ -z "$purge" ] || rm -rf --one-file-system "$dir"
 }
 

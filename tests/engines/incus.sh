@@ -12,6 +12,7 @@
 . "$(dirname "$0")/../../script/lib.sh"
 root=$(cd "$root/.." && pwd)
 . "$root/tests/engines/processes.sh"
+. "$root/tests/engines/engine_folder.sh"
 . "$root/tests/engines/test_image.sh"
 . "$root/tests/engines/incus_member.sh"
 
@@ -33,30 +34,18 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-case "$dir" in /*) ;; *) dir=$PWD/$dir ;; esac
-case "$dir" in *[!A-Za-z0-9/._-]*) die "the engine's folder '$dir' must be plain letters and digits" ;; esac
-[ ${#dir} -le 60 ] || die "the engine's folder '$dir' is too long for the sockets in it" "use --dir with a shorter one"
+folder_check 60
 case "$action" in up | down | env | pid) ;; *) die "unknown action '$action'" "use: incus.sh up|down|env|pid" ;; esac
 
-if [ "$(id -u)" -ne 0 ]; then
-  mkdir -p "$(dirname "$dir")" "$cache" # the user's own folders stay the user's
-  # shellcheck disable=SC2086 # none of the options has a blank
-  as_root env "HOME=${HOME:-/root}" "XDG_CACHE_HOME=${XDG_CACHE_HOME:-}" "CSB_ENGINE_DIR=$dir" \
-    "CSB_ENGINE_GROUP=$(id -g)" "$0" "$action" $given
-  exit
-fi
+# shellcheck disable=SC2086 # none of the options has a blank
+folder_as_root "$action" $given
 # shellcheck disable=SC2034 # both are for incus_member.sh
 m=$dir group=${CSB_ENGINE_GROUP:-0}
 reference=clara-sandbox-test
 
 prepare_folder() {
-  umask 022
-  mkdir -p "$dir"
-  [ "$(stat -c %u "$dir")" -eq 0 ] || die "the engine's folder $dir is not root's" "delete it, or use --dir"
-  chown "0:$group" "$dir"
-  chmod 0710 "$dir"
-  exec 9>"$dir/lock"
-  flock -w 300 9 || die "another incus.sh holds $dir/lock"
+  umask 022 # instances' users find a way through its folders
+  folder_take
 }
 
 # The pool, and the profile that `incus launch` uses: a container without a network.
@@ -76,9 +65,9 @@ up() {
     member_ready || die "the incusd of $dir does not answer" "stop it: incus.sh down --dir $dir"
   else
     echo "$options" >"$dir/options"
-    member_start
-    member_await
   fi
+  member_start # what of it does not run
+  member_await
   [ -z "$listen" ] || member_https "$listen" 127.0.0.1
   prepare_pool
   if [ -n "$image" ]; then
@@ -93,7 +82,7 @@ up() {
 }
 
 down() {
-  [ -d "$dir" ] || return 0
+  folder_ours || return 0
   prepare_folder
   member_quiesce || :
   member_stop

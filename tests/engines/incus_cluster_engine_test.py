@@ -1,11 +1,17 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The private Incus cluster: its members lose each other and come back, and nothing of it is left on the machine."""
+import os
+import pathlib
+import signal
+import subprocess
 import sys
 import time
 import unittest
 
+import engine as engines
 import incus_engine
+from folder_checks import FolderChecks
 from incus_engine import IncusCluster
 from incus_engine_test import own_network, traces
 
@@ -25,7 +31,22 @@ def until(condition, seconds=60):
         time.sleep(0.2)
 
 
-class IncusClusterEngineTest(unittest.TestCase):
+class IncusClusterEngineTest(FolderChecks, unittest.TestCase):
+    kind = IncusCluster
+
+    def test_one_whose_making_was_stopped_is_made_anew(self):
+        cluster = IncusCluster(2)
+        self.addCleanup(cluster.__exit__)
+        begun = subprocess.Popen([engines.HERE / cluster.program, "up", "--dir", cluster.dir, "2"], stdin=subprocess.DEVNULL,
+                                 stderr=subprocess.DEVNULL, start_new_session=True)
+        while not pathlib.Path(cluster.dir, "1/joined").exists() and begun.poll() is None:
+            time.sleep(0.01)
+        os.killpg(begun.pid, signal.SIGKILL)  # while the second joins
+        begun.wait()
+        cluster.up()
+        self.assertEqual(cluster.members(), {"m1": "Online", "m2": "Online"})
+        cluster.do("POST", "/1.0/instances?target=m2", cluster.container("there"))
+
     def test_members_are_lost_and_return_and_nothing_is_left(self):
         network, cluster = own_network(), IncusCluster()
         folders = [f"{cluster.dir}/{i}" for i in (1, 2, 3)]

@@ -10,8 +10,6 @@ do() waits for what it began and raises what the engine says against it; api() i
 a test unless CSB_MUST_RUN names incus or an engine is there (CSB_TEST_INCUS_SOCKET)."""
 import os
 import signal
-import subprocess
-import tempfile
 import unittest
 
 import engine as engines
@@ -33,17 +31,9 @@ class IncusEngine(engines.Engine):
     program = "incus.sh"
 
     def __init__(self, *options, pool="2GiB"):
-        self.folder = tempfile.TemporaryDirectory(prefix="csb-engine-")
-        self.dir = os.path.join(self.folder.name, "e")
+        self.make_folder()
         self.options = [*options, "--pool", pool]
         self.socket = f"{self.dir}/incus/unix.socket"
-
-    def script(self, action, *options):
-        done = subprocess.run([engines.HERE / self.program, action, "--dir", self.dir, *options], capture_output=True,
-                              text=True, stdin=subprocess.DEVNULL, timeout=300)
-        if done.returncode != 0:
-            raise RuntimeError(f"{self.program} {action}: {done.stderr}")
-        return done.stdout.strip()
 
     def do(self, method, path, body=None):
         """The metadata of the finished operation, or of an answer that is one at once."""
@@ -65,7 +55,6 @@ class IncusEngine(engines.Engine):
         """The process ids of the running instances' first processes, by name."""
         instances = self.do("GET", "/1.0/instances?recursion=2")
         return {each["name"]: each["state"]["pid"] for each in instances if each["status"] == "Running"}
-
 
 
 class IncusCluster(IncusEngine):

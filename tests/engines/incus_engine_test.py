@@ -9,11 +9,14 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import unittest
 import urllib.request
 
+import engine as engines
 import incus_engine
 from engine_test import free_port
+from folder_checks import FolderChecks
 from incus_engine import IncusEngine
 
 
@@ -47,7 +50,27 @@ def own_network():
     return sorted(os.listdir("/sys/class/net"))
 
 
-class IncusEngineTest(unittest.TestCase):
+class IncusEngineTest(FolderChecks, unittest.TestCase):
+    kind = IncusEngine
+
+    def test_what_an_up_that_was_stopped_has_left_is_made_whole(self):
+        engine = IncusEngine()
+        self.addCleanup(engine.__exit__)
+        up = [engines.HERE / engine.program, "up", "--dir", engine.dir, *engine.options]
+        # Until there is a namespace, a process, an image's upload: each a little later.
+        for sign in ("ns/mnt", "incusd.pid", "image"):
+            begun = subprocess.Popen(up, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+            while not pathlib.Path(engine.dir, sign).exists() and begun.poll() is None:
+                time.sleep(0.001)
+            os.killpg(begun.pid, signal.SIGKILL)
+            begun.wait()
+        engine.up()
+        engine.do("POST", "/1.0/instances", engine.container("one"))
+        os.kill(int(pathlib.Path(engine.dir, "lxcfs.pid").read_text()), signal.SIGKILL)
+        engine.up()  # brings back what is missing of one that runs
+        engine.do("POST", "/1.0/instances", engine.container("two", **{"limits.memory": "64MiB"}))
+        self.assertEqual(sorted(engine.running()), ["one", "two"])
+
     def test_started_twice_it_is_the_same_and_other_options_are_refused(self):
         with IncusEngine("--no-image") as engine:
             first = engine.pid()

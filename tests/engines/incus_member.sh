@@ -22,7 +22,10 @@ member_processes() {
 
 # The namespaces outlive an incusd, as its containers do. Other mounts of the machine keep reaching them.
 member_namespaces() {
-  if findmnt -M "$m/ns/mnt" >/dev/null; then return 0; fi
+  if findmnt -M "$m/ns/mnt" >/dev/null; then
+    if inside_member mountpoint -q "/var/lib/incus/$(member_name)"; then return 0; fi
+    umount "$m/ns/mnt" # its maker was killed before the last of its steps, which is this mount
+  fi
   mkdir -p "$m/ns" "$m/incus"
   chmod 0711 "$m/incus"
   findmnt -M "$m/ns" >/dev/null || { mount --bind "$m/ns" "$m/ns" && mount --make-private "$m/ns"; }
@@ -129,6 +132,19 @@ member_image() {
     if member_api "/1.0/images/$old" | grep -qF "\"clara-sandbox.key\":\"$key\""; then return 0; fi
     member_do "/1.0/images/$old" -X DELETE
   fi
+  made=$(member_image_made)
+  if [ -z "$made" ]; then member_import; fi
+  member_do /1.0/images/aliases -X POST -d "{\"name\": \"$1\", \"target\": \"$made\"}"
+}
+
+# The fingerprint of an image of the key that is there already: of an `up` that was stopped before it gave it a name.
+member_image_made() {
+  for found in $(member_api /1.0/images | grep -oE '[0-9a-f]{64}'); do
+    ! member_api "/1.0/images/$found" | grep -qF "\"clara-sandbox.key\":\"$key\"" || { echo "$found" && return 0; }
+  done
+}
+
+member_import() {
   say "importing the test image"
   mkdir -p "$m/image"
   printf '{"architecture": "%s", "creation_date": 1, "properties": {"clara-sandbox.key": "%s"}}\n' \
@@ -136,7 +152,6 @@ member_image() {
   tar -C "$m/image" -cf "$m/image/metadata.tar" metadata.yaml
   member_do /1.0/images -F "metadata=@$m/image/metadata.tar" -F "rootfs=@$tar"
   made=$(printf %s "$answer" | grep -oE '"fingerprint":"[0-9a-f]{64}' | grep -oE '[0-9a-f]{64}')
-  member_do /1.0/images/aliases -X POST -d "{\"name\": \"$1\", \"target\": \"$made\"}"
   rm -r "$m/image"
 }
 

@@ -1,0 +1,138 @@
+#!/bin/sh
+# An Incus engine for tests in which virtual machines run: an emulated machine, as the real one may have no KVM, nor the
+# kernel's vhost_vsock. In it, a kernel of its own, incusd, and its VMs; all that is slow, and nothing of it is faked.
+#   incus-vm.sh up [--https PORT]   start it (a running one stays), in half a minute; the first time makes it: minutes
+#   incus-vm.sh down [--purge]      stop it, and forget what it has stored; --purge its folder too
+#   incus-vm.sh env                 shell lines that point at it: eval "$(tests/engines/incus-vm.sh env)"
+#   incus-vm.sh pid                 the process id of the emulator
+# Each takes --dir DIR (default: CSB_ENGINE_DIR, else a folder in the user's cache); two folders are two engines.
+# Its API is served over HTTPS on 127.0.0.1 (--https says where, or any free port) to the client of the certificate in
+# CSB_TEST_INCUS_VM_CERTS. An instance must use the profile CSB_TEST_INCUS_VM_PROFILE, whose guest boots without UEFI.
+# The machine runs on a throw-away copy of its disk: killed, it leaves nothing. Needs root, and asks sudo for it.
+. "$(dirname "$0")/../../script/lib.sh"
+root=$(cd "$root/.." && pwd)
+. "$root/tests/engines/processes.sh"
+. "$root/tests/engines/test_image.sh"
+. "$root/tests/engines/incus_vm_disk.sh"
+
+cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/clara-sandbox-tests
+dir=${CSB_ENGINE_DIR:-$cache/incus-vm}
+action=${1:-}
+[ $# -eq 0 ] || shift
+listen='' purge='' given="$*"
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --dir) dir=${2:?--dir needs a folder} && shift ;;
+    --https) listen=${2:?--https needs a port} && shift ;;
+    --purge) purge=1 ;;
+    *) die "unknown option '$1'" "see the first lines of tests/engines/incus-vm.sh" ;;
+  esac
+  shift
+done
+case "$dir" in /*) ;; *) dir=$PWD/$dir ;; esac
+case "$dir" in *[!A-Za-z0-9/._-]*) die "the engine's folder '$dir' must be plain letters and digits" ;; esac
+case "$listen" in *[!0-9]*) die "--https takes a port, not '$listen'" ;; esac
+case "$action" in up | down | env | pid) ;; *) die "unknown action '$action'" "use: incus-vm.sh up|down|env|pid" ;; esac
+
+if [ "$(id -u)" -ne 0 ]; then
+  mkdir -p "$(dirname "$dir")" "$cache" # the user's own folders stay the user's
+  # shellcheck disable=SC2086 # none of the options has a blank
+  as_root env "HOME=${HOME:-/root}" "XDG_CACHE_HOME=${XDG_CACHE_HOME:-}" "CSB_ENGINE_DIR=$dir" \
+    "CSB_ENGINE_GROUP=$(id -g)" "$0" "$action" $given
+  exit
+fi
+group=${CSB_ENGINE_GROUP:-0}
+
+machine_pid() { pid=$(stored "$dir/qemu.pid") && is "$pid" "$dir/qemu.pid" && echo "$pid"; }
+port() { sed -n 's/^https=//p' "$dir/options"; }
+machine_ready() {
+  curl -sS --max-time 20 --cacert "$dir/certs/server.crt" --cert "$dir/certs/client.crt" --key "$dir/certs/client.key" \
+    "https://127.0.0.1:$(port)/1.0" 2>"$dir/curl.err" | grep -q '"auth":"trusted"'
+}
+
+prepare_folder() {
+  umask 022
+  mkdir -p "$dir"
+  [ "$(stat -c %u "$dir")" -eq 0 ] || die "the engine's folder $dir is not root's" "delete it, or use --dir"
+  chown "0:$group" "$dir"
+  chmod 0710 "$dir"
+  exec 9>"$dir/lock"
+  flock -w 1800 9 || die "another incus-vm.sh holds $dir/lock"
+}
+
+# Who the machine is and whom it trusts; it is handed both at its start.
+prepare_certificates() {
+  [ ! -e "$dir/certs" ] || return 0
+  rm -rf "$dir/certs.new" && mkdir "$dir/certs.new"
+  for who in server client; do
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-384 -nodes -days 3650 -subj "/CN=clara-sandbox-test-$who" \
+      -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" -addext "extendedKeyUsage=${who}Auth" \
+      -keyout "$dir/certs.new/$who.key" -out "$dir/certs.new/$who.crt" 2>"$dir/openssl.log" </dev/null ||
+      die "no certificate for the $who" "$(tail -n 5 "$dir/openssl.log")"
+  done
+  chgrp -R "$group" "$dir/certs.new"
+  chmod -R u=rwX,g=rX,o= "$dir/certs.new"
+  mv "$dir/certs.new" "$dir/certs"
+}
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+start() {
+  prepare_disk 9>&-
+  prepare_certificates
+  echo "https=${listen:-$(free_port)}" >"$dir/options"
+  rm -f "$dir/qemu.pid" "$dir/serial.log"
+  handed=name=opt/clara-sandbox
+  (
+    export TMPDIR="$dir" # of the copy, which has no name there
+    run_machine "$made" on '' "file:$dir/serial.log" -pidfile "$dir/qemu.pid" \
+      -netdev "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:$(port)-10.0.2.15:8443" -device virtio-net-pci,netdev=net \
+      -fw_cfg "$handed/server.crt,file=$dir/certs/server.crt" -fw_cfg "$handed/server.key,file=$dir/certs/server.key" \
+      -fw_cfg "$handed/client.crt,file=$dir/certs/client.crt"
+  ) </dev/null >"$dir/qemu.log" 2>&1 9>&- &
+  started=$! tries=0
+  until machine_ready; do
+    kill -0 "$started" 2>/dev/null ||
+      die "the emulated machine ended at its start" "$(tail -n 5 "$dir/qemu.log")" "$(tail -n 15 "$dir/serial.log")"
+    tries=$((tries + 1))
+    [ $tries -lt 600 ] || die "incusd in the emulated machine does not answer" "$(tail -n 15 "$dir/serial.log")" \
+      "$(stored "$dir/curl.err")"
+    sleep 0.5
+  done
+}
+
+up() {
+  prepare_folder
+  if ! have qemu-system-x86_64 || ! have debootstrap || ! have curl || ! have openssl || ! have mkfs.ext4; then
+    "$root/script/deps" vm
+  fi
+  if ! machine_pid >/dev/null; then
+    start
+    return
+  fi
+  [ -z "$listen" ] || [ "$listen" = "$(port)" ] ||
+    die "this engine listens on 127.0.0.1:$(port)" "stop it first: incus-vm.sh down --dir $dir"
+  machine_ready || die "the engine of $dir does not answer" "stop it: incus-vm.sh down --dir $dir"
+}
+
+down() {
+  [ -d "$dir" ] || return 0
+  prepare_folder
+  # Not by the pid file: one that was interrupted at its start has none yet.
+  for pid in $(with_words "$dir/qemu.pid" -pidfile); do stop_process "$pid" 20; done
+  rm -f "$dir/options" "$dir/qemu.pid"
+  if [ -n "$purge" ]; then rm -rf --one-file-system "$dir"; fi
+}
+
+case "$action" in
+  up) up ;;
+  down) down ;;
+  pid) machine_pid || die "no engine runs in $dir" "start one: incus-vm.sh up" ;;
+  env)
+    machine_pid >/dev/null || die "no engine runs in $dir" "start one: incus-vm.sh up"
+    printf 'export CSB_TEST_INCUS_VM_URL=https://127.0.0.1:%s\n' "$(port)"
+    printf 'export CSB_TEST_INCUS_VM_CERTS=%s\n' "$dir/certs"
+    printf 'export CSB_TEST_INCUS_VM_IMAGE=clara-sandbox-test-vm CSB_TEST_INCUS_VM_PROFILE=clara-vm\n'
+    printf 'export CSB_TEST_INCUS_VM_POOL=default\n'
+    ;;
+esac
