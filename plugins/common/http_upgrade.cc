@@ -44,11 +44,13 @@ Result<std::optional<size_t>> HttpConnection::Recv(char* buffer, size_t size) {
 // The way from nothing to a stream; its state while it blocks.
 class Upgrading {
  public:
-  Upgrading(const HttpEndpoint& endpoint, const HttpRequest& request)
+  Upgrading(const HttpEndpoint& endpoint, std::string name, std::chrono::milliseconds timeout,
+            std::stop_token stop = {})
       : connection_(std::make_unique<HttpConnection>(endpoint)),
-        request_(request),
-        name_(RequestName(request)),
-        until_(request.timeout.count() > 0 ? Clock::now() + request.timeout : Clock::time_point::max()) {}
+        name_(std::move(name)),
+        timeout_(timeout),
+        stop_(std::move(stop)),
+        until_(timeout.count() > 0 ? Clock::now() + timeout : Clock::time_point::max()) {}
 
   Status Connect() {
     for (;;) {
@@ -57,13 +59,20 @@ class Upgrading {
       connection_->handle_ = *std::move(handle);
       CURL* curl = connection_->handle_->curl();
       curl_easy_setopt(curl, CURLOPT_CONNECT_ONLY, 1L);
+      if (stop_.stop_possible()) {
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, this);
+        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &Upgrading::Progress);
+      }
       if (until_ != Clock::time_point::max()) {
         const long left = Left();
         if (left <= 0) return TooSlow();
         curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, left);
       }
       const CURLcode code = curl_easy_perform(curl);
+      if (stop_.stop_requested()) return Error{CSB_E_CANCELLED, name_ + ": cancelled", "", false};
       if (code == CURLE_OK) {
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 1L);
         curl_socket_t fd = CURL_SOCKET_BAD;
         curl_easy_getinfo(curl, CURLINFO_ACTIVESOCKET, &fd);
         connection_->fd_ = fd;
@@ -86,10 +95,12 @@ class Upgrading {
     return {};
   }
 
-  Result<UpgradeAnswer> Receive() {
+  std::unique_ptr<HttpConnection> Take() { return std::move(connection_); }
+
+  Result<UpgradeAnswer> Receive(size_t max_body) {
     http::response_parser<http::string_body> parser;
     parser.header_limit(kMaxHead);
-    parser.body_limit(request_.max_body);
+    parser.body_limit(max_body);
     parser.eager(false);  // what follows the head of an answer 101 is no body
     std::string unread;
     char piece[16 << 10];
@@ -137,8 +148,12 @@ class Upgrading {
     return {static_cast<int>(message.result_int()), std::string(message[http::field::content_type]),
             std::move(message.body())};
   }
+  // Comes once a second at least.
+  static int Progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+    return static_cast<Upgrading*>(self)->stop_.stop_requested() ? 1 : 0;
+  }
   long Left() const { return std::chrono::ceil<std::chrono::milliseconds>(until_ - Clock::now()).count(); }
-  Error TooSlow() const { return NoAnswer(name_, request_.timeout); }
+  Error TooSlow() const { return NoAnswer(name_, timeout_); }
   Error Named(Error error) const {
     error.message = name_ + ": " + error.message;
     return error;
@@ -153,8 +168,9 @@ class Upgrading {
   }
 
   std::unique_ptr<HttpConnection> connection_;
-  const HttpRequest& request_;
   const std::string name_;
+  const std::chrono::milliseconds timeout_;
+  const std::stop_token stop_;
   const Clock::time_point until_;
 };
 
@@ -168,10 +184,18 @@ Result<UpgradeAnswer> Upgrade(const HttpEndpoint& endpoint, std::string_view pro
   head.append(protocol).append("\r\n");
   for (const std::string& header : request.headers) head.append(header).append("\r\n");
   head += "Content-Length: " + std::to_string(request.body.size()) + "\r\n\r\n";
-  Upgrading upgrading(endpoint, request);
+  Upgrading upgrading(endpoint, RequestName(request), request.timeout);
   if (auto connected = upgrading.Connect(); !connected) return connected.error();
   if (auto sent = upgrading.Send(head + request.body); !sent) return sent.error();
-  return upgrading.Receive();
+  return upgrading.Receive(request.max_body);
+}
+
+Result<std::unique_ptr<HttpConnection>> Connect(const HttpEndpoint& endpoint, const std::string& name,
+                                                std::chrono::milliseconds timeout, std::stop_token stop) {
+  if (auto fine = CheckEndpoint(endpoint); !fine) return fine.error();
+  Upgrading upgrading(endpoint, name, timeout, std::move(stop));
+  if (auto connected = upgrading.Connect(); !connected) return connected.error();
+  return upgrading.Take();
 }
 
 }  // namespace csb

@@ -3,14 +3,16 @@
 // http_upgrade.h: a request whose answer turns its connection into a byte stream (RFC 9110, 7.8), over all
 // that http_client.h speaks to: a Unix socket, TCP, TLS.
 //
-//   auto answer = Upgrade(endpoint, "tcp", {.method = "POST", .target = "/v1.41/exec/1f…/start", .body =
-//   "{}"}); if (!answer) return answer.error();            // as HttpClient's errors if (!answer->connection)
-//   return EngineError("…", answer->response);   // the server would not answer->connection->Recv(buffer,
-//   sizeof buffer);
+//   auto answer = Upgrade(endpoint, "tcp", {.method = "POST", .target = "/v1.41/exec/1f…/start"});
+//   if (!answer) return answer.error();                                      // as HttpClient's errors
+//   if (!answer->connection) return EngineError("…", answer->response);      // the server would not
+//   auto got = answer->connection->Recv(buffer, sizeof buffer);
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -51,5 +53,10 @@ struct UpgradeAnswer {
 // unused. A refusal's body is kept up to request.max_body bytes.
 Result<UpgradeAnswer> Upgrade(const HttpEndpoint& endpoint, std::string_view protocol,
                               const HttpRequest& request);
+
+// A connection on which nothing was said yet. Blocks, at most for the timeout (0: none); a stop ends it with
+// CSB_E_CANCELLED within a second. name: what messages begin with, "GET /1.0/events".
+Result<std::unique_ptr<HttpConnection>> Connect(const HttpEndpoint& endpoint, const std::string& name,
+                                                std::chrono::milliseconds timeout, std::stop_token stop = {});
 
 }  // namespace csb

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <thread>
+
 #include "plugins/common/http_fake_server.h"
 
 namespace csb {
@@ -118,6 +120,44 @@ TEST(HttpUpgrade, ASlowAnswerEndsWithTheDeadline) {
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, CSB_E_DEADLINE);
   EXPECT_EQ(answer.error().message, "POST /exec/1f/start: no answer within 100 ms");
+}
+
+TEST(HttpConnect, ConnectsWithoutAWord) {
+  for (const Kind kind : {Kind::kUnix, Kind::kTcp}) {
+    testing::FakeServer server(
+        [](Peer& peer) {
+          char bytes[4];
+          if (::recv(peer.fd(), bytes, sizeof bytes, MSG_WAITALL) == 4) peer.Send(std::string(bytes, 4));
+        },
+        kind);
+    auto connection = Connect(server.endpoint(), "GET /x", 20s);
+    ASSERT_TRUE(connection) << connection.error().message;
+    auto sent = (*connection)->Send("ping");
+    ASSERT_TRUE(sent);
+    EXPECT_EQ(ReadUntil(**connection, 100), "ping");  // nothing came before it
+  }
+  auto nobody = Connect({.url = "http://engine", .unix_socket = "/nowhere/x.sock"}, "GET /x", 20s);
+  ASSERT_FALSE(nobody);
+  EXPECT_EQ(nobody.error().message, "GET /x: connect /nowhere/x.sock: No such file or directory");
+}
+
+// Of a server that accepts and never shakes hands.
+TEST(HttpConnect, EndsWithTheTimeoutOrAStop) {
+  testing::FakeServer server([](Peer& peer) { peer.Request(); }, Kind::kTcp);
+  const HttpEndpoint tls{.url = "https" + server.endpoint().url.substr(4)};
+  auto late = Connect(tls, "GET /x", 100ms);
+  ASSERT_FALSE(late);
+  EXPECT_EQ(late.error().code, CSB_E_DEADLINE);
+  EXPECT_EQ(late.error().message, "GET /x: no answer within 100 ms");
+  std::stop_source stop;
+  std::thread stopper([&] {
+    while (server.connections() < 2) std::this_thread::yield();
+    stop.request_stop();
+  });
+  auto stopped = Connect(tls, "GET /x", 20s, stop.get_token());
+  stopper.join();
+  ASSERT_FALSE(stopped);
+  EXPECT_EQ(stopped.error().code, CSB_E_CANCELLED);
 }
 
 TEST(HttpUpgrade, SaysWhyNobodyIsReached) {
