@@ -9,8 +9,8 @@
 
 #include "plugins/bubblewrap/launch/request.h"
 #include "plugins/bubblewrap/network.h"
-#include "plugins/bubblewrap/seccomp_filter.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/seccomp_program.h"
 #include "plugins/common/small_file.h"
 #include "plugins/common/user_environment.h"
 
@@ -63,7 +63,7 @@ LaunchPool& Builder::pool() {
 }
 
 Result<std::string> Builder::seccomp() {
-  std::call_once(seccomp_once_, [this] { seccomp_ = BuildSeccompFilter(); });
+  std::call_once(seccomp_once_, [this] { seccomp_ = SeccompProgram(); });
   return seccomp_;
 }
 

@@ -32,7 +32,7 @@ class LaunchPool {
     Cgroup group;
   };
 
-  // seccomp: what BuildSeccompFilter gave; its error is Take's.
+  // seccomp: what SeccompProgram gave; its error is Take's.
   LaunchPool(HostRef host, std::string launcher, Result<std::string> seccomp, const CgroupParent& parent);
   ~LaunchPool();  // ends the launchers, removes their groups
   LaunchPool(const LaunchPool&) = delete;

@@ -15,10 +15,10 @@
 #include "plugins/bubblewrap/etc_folder.h"
 #include "plugins/bubblewrap/launch/request.h"
 #include "plugins/bubblewrap/mounts.h"
-#include "plugins/bubblewrap/seccomp_filter.h"
 #include "plugins/bubblewrap/testing.h"
 #include "plugins/bubblewrap/workspace_disk.h"
 #include "plugins/common/process.h"
+#include "plugins/common/seccomp_program.h"
 #include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
@@ -28,7 +28,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 const std::string& Seccomp() {
-  static const std::string program = *BuildSeccompFilter();
+  static const std::string program = *SeccompProgram();
   return program;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/bubblewrap/seccomp_filter.h"
+#include "plugins/common/seccomp_program.h"
 
 #include <seccomp.h>
 #include <sys/mman.h>
@@ -12,7 +12,7 @@
 #include "plugins/common/seccomp_policy.h"
 #include "plugins/common/unique_fd.h"
 
-namespace csb::bwrap {
+namespace csb {
 namespace {
 
 class Filter {
@@ -70,7 +70,7 @@ class Filter {
 
 }  // namespace
 
-Result<std::string> BuildSeccompFilter() {
+Result<std::string> SeccompProgram() {
   Filter filter;
   filter.Attribute(SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
   filter.Attribute(SCMP_FLTATR_CTL_OPTIMIZE, 2);  // a binary tree instead of a list
@@ -78,4 +78,4 @@ Result<std::string> BuildSeccompFilter() {
   return filter.Export();
 }
 
-}  // namespace csb::bwrap
+}  // namespace csb

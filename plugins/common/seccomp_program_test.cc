@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Each check runs in a forked child under the real filter.
-#include "plugins/bubblewrap/seccomp_filter.h"
+#include "plugins/common/seccomp_program.h"
 
 #include <gtest/gtest.h>
 #include <linux/audit.h>
@@ -22,14 +22,14 @@
 #include <csignal>
 #include <functional>
 
-namespace csb::bwrap {
+namespace csb {
 namespace {
 
 constexpr int kInstallFailed = 251;
 
 // The errno (0: success) that `call` leaves under the filter; 1000 + N: killed by signal N.
 int Under(const std::function<long()>& call) {
-  static const std::string program = *BuildSeccompFilter();
+  static const std::string program = *SeccompProgram();
   const pid_t child = fork();
   if (child == 0) {
     sock_fprog filter{static_cast<unsigned short>(program.size() / sizeof(sock_filter)),
@@ -46,7 +46,7 @@ int Under(const std::function<long()>& call) {
   return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-TEST(SeccompFilter, OrdinaryWorkGoesOn) {
+TEST(SeccompProgram, OrdinaryWorkGoesOn) {
   EXPECT_EQ(Under([] { return long{getpid()}; }), 0);
   EXPECT_EQ(Under([] { return syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }), 0);
   EXPECT_EQ(Under([] { return long{socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)}; }), 0);
@@ -57,7 +57,7 @@ TEST(SeccompFilter, OrdinaryWorkGoesOn) {
   EXPECT_EQ(Under([&] { return long{socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends)}; }), 0);
 }
 
-TEST(SeccompFilter, NamespacesAreRefusedWhateverTheFlags) {
+TEST(SeccompProgram, NamespacesAreRefusedWhateverTheFlags) {
   for (const unsigned long flag : {CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID,
                                    CLONE_NEWNET, CLONE_NEWCGROUP}) {
     EXPECT_NE(Under([&] { return syscall(SYS_clone, flag | SIGCHLD, 0, 0, 0, 0); }), 0) << std::hex << flag;
@@ -68,7 +68,7 @@ TEST(SeccompFilter, NamespacesAreRefusedWhateverTheFlags) {
   EXPECT_EQ(Under([] { return syscall(SYS_clone3, nullptr, 0); }), ENOSYS);
 }
 
-TEST(SeccompFilter, OtherSocketsAreRefused) {
+TEST(SeccompProgram, OtherSocketsAreRefused) {
   for (const int family : {AF_PACKET, AF_ALG, AF_VSOCK, AF_BLUETOOTH, AF_CAN, AF_KEY, AF_TIPC})
     EXPECT_NE(Under([&] { return long{socket(family, SOCK_DGRAM, 0)}; }), 0) << family;
   EXPECT_NE(Under([] { return long{socket(AF_INET, SOCK_RAW, IPPROTO_ICMP)}; }), 0);
@@ -79,7 +79,7 @@ TEST(SeccompFilter, OtherSocketsAreRefused) {
   EXPECT_NE(Under([] { return syscall(SYS_socket, (1UL << 32) | AF_ALG, SOCK_SEQPACKET, 0); }), 0);
 }
 
-TEST(SeccompFilter, TerminalInjectionIsRefused) {
+TEST(SeccompProgram, TerminalInjectionIsRefused) {
   char c = 'x';
   EXPECT_EQ(Under([&] { return syscall(SYS_ioctl, 0, TIOCSTI, &c); }), EPERM);
   EXPECT_EQ(Under([&] { return syscall(SYS_ioctl, 0, (1UL << 32) | TIOCSTI, &c); }), EPERM);
@@ -87,7 +87,7 @@ TEST(SeccompFilter, TerminalInjectionIsRefused) {
   EXPECT_EQ(Under([&] { return syscall(SYS_ioctl, 0, (3UL << 33) | TIOCLINUX, &c); }), EPERM);
 }
 
-TEST(SeccompFilter, KernelDoorsAreShut) {
+TEST(SeccompProgram, KernelDoorsAreShut) {
   for (const long number :
        {SYS_ptrace,           SYS_bpf,         SYS_perf_event_open, SYS_userfaultfd, SYS_keyctl,
         SYS_add_key,          SYS_request_key, SYS_mount,           SYS_umount2,     SYS_pivot_root,
@@ -102,7 +102,7 @@ TEST(SeccompFilter, KernelDoorsAreShut) {
 }
 
 #if defined(__x86_64__)
-TEST(SeccompFilter, OtherAbisKill) {
+TEST(SeccompProgram, OtherAbisKill) {
   // getpid as i386 has number 20; x32 sets bit 30 of the number. A kernel without the i386 ABI answers
   // with SIGSEGV before any filter is asked; a sanitizer must not make an exit code of that.
   const int end = Under([] {
@@ -117,4 +117,4 @@ TEST(SeccompFilter, OtherAbisKill) {
 #endif
 
 }  // namespace
-}  // namespace csb::bwrap
+}  // namespace csb
