@@ -18,6 +18,7 @@
 #include "agent/base/log.h"
 #include "agent/bridge/evict.h"
 #include "agent/bridge/pump.h"
+#include "agent/setup/agent_lock.h"
 
 namespace csb::agent {
 namespace {
@@ -40,7 +41,7 @@ class Listener {
     Fd folder(open(options.folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     struct stat info;
     if (!folder || fstat(folder.get(), &info) < 0)
-      return Failed("cannot open " + options.folder, "--connect needs the folder of the agent's --control");
+      return Failed("cannot open " + options.folder, "--connect needs the folder of the agent's --bridges");
     if (info.st_uid != geteuid() || (info.st_mode & 022) != 0)
       return Error{CSB_E_IO,
                    options.folder + " can be written to by others than uid " + std::to_string(geteuid()),
@@ -81,25 +82,26 @@ class Listener {
   std::string path_;
 };
 
-// The other side must be the init of our own pid namespace; another namespace's process is 0 here. Older
-// kernels of gVisor name whoever asks instead: there the folder alone, root's and closed to others (Listen),
-// keeps everybody else away.
-bool IsInit(int socket) {
+// The other side must be the init of our own pid namespace, or the agent beside another init, which holds the
+// folder's lock; another namespace's process is 0 here. Older kernels of gVisor name whoever asks instead:
+// there the folder alone, root's and closed to others (Listen), keeps everybody else away.
+bool IsAgent(int socket, const std::string& folder) {
   ucred peer{};
   socklen_t size = sizeof peer;
   if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0) return false;
-  return peer.pid == 1 || peer.pid == getpid();
+  if (peer.pid <= 0) return false;
+  return peer.pid == 1 || peer.pid == getpid() || peer.pid == AgentLockHolder(folder);
 }
 
 // The agent's connection; none when the host went away or a signal came first.
-Result<Fd> WaitForAgent(int listener, int signals, int64_t wait_ns) {
-  const int64_t until = NowNs() + wait_ns;
+Result<Fd> WaitForAgent(const BridgeOptions& options, int listener, int signals) {
+  const int64_t until = NowNs() + options.wait_ns;
   for (;;) {
     const int64_t left = until - NowNs();
     if (left <= 0)
       return Error{CSB_E_UNAVAILABLE,
-                   "the agent did not connect within " + std::to_string(wait_ns / kMs) + " ms",
-                   "is it running as process 1 with --control of the same folder?", true};
+                   "the agent did not connect within " + std::to_string(options.wait_ns / kMs) + " ms",
+                   "is it running, with --bridges or --control of the same folder?", true};
     // stdin is watched for its end alone; what it holds waits for the agent.
     pollfd fds[] = {{listener, POLLIN, 0}, {STDIN_FILENO, 0, 0}, {signals, POLLIN, 0}};
     if (poll(fds, 3, static_cast<int>(left / kMs) + 1) < 0) {
@@ -108,8 +110,8 @@ Result<Fd> WaitForAgent(int listener, int signals, int64_t wait_ns) {
     }
     if (fds[0].revents != 0) {
       Fd socket(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-      if (socket && IsInit(socket.get())) return socket;
-      if (socket) Log("refused a connection that is not from process 1");
+      if (socket && IsAgent(socket.get(), options.folder)) return socket;
+      if (socket) Log("refused a connection that is not from the agent");
       continue;
     }
     if (fds[1].revents != 0 || fds[2].revents != 0) return Fd();
@@ -133,7 +135,7 @@ Status RunBridge(const BridgeOptions& options) {
   if (!signals) return Failed("signals");
   Listener listener;
   if (auto opened = listener.Open(options); !opened) return opened;
-  auto agent = WaitForAgent(listener.fd(), signals.get(), options.wait_ns);
+  auto agent = WaitForAgent(options, listener.fd(), signals.get());
   if (!agent) return agent.error();
   if (!*agent) return {};
   listener.Close();

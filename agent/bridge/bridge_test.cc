@@ -242,7 +242,7 @@ TEST_F(BridgeTest, OnlyTheAgentMayConnect) {
   EXPECT_EQ(ReadToEnd(socket.get()), "");
   bridge.host->Close();
   EXPECT_EQ(bridge.ExitCode(), 0);
-  EXPECT_THAT(bridge.Errors(), HasSubstr("not from process 1"));
+  EXPECT_THAT(bridge.Errors(), HasSubstr("not from the agent"));
   EXPECT_TRUE(std::filesystem::is_empty(folder));
 }
 

@@ -36,7 +36,7 @@ Dialer::Dialer(Loop& loop, std::string folder, OnConnected on_connected)
 Status Dialer::Start() {
   const auto failed = [&](const char* what) {
     return Error{CSB_E_IO, std::string(what) + " " + folder_ + ": " + strerror(errno),
-                 "--control needs the folder where hosts put their sockets", false};
+                 "--control and --bridges need a folder where hosts' sockets are put", false};
   };
   inotify_.Reset(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   if (!inotify_) return failed("inotify for");
@@ -98,7 +98,7 @@ void Dialer::Dial(const std::string& name, Host& host) {
   }
   host.connected = true;
   host.connected_ns = NowNs();
-  if (on_connected_(std::move(socket), name)) return;
+  if (on_connected_(std::move(socket), path)) return;
   host.connected = false;
   ScheduleRetry(host);
 }
@@ -109,8 +109,9 @@ void Dialer::ScheduleRetry(Host& host) {
   ++host.attempts;
 }
 
-void Dialer::OnClosed(const std::string& name) {
-  const auto it = hosts_.find(name);
+void Dialer::OnClosed(const std::string& path) {
+  if (path.rfind(folder_ + "/", 0) != 0) return;
+  const auto it = hosts_.find(path.substr(folder_.size() + 1));
   if (it == hosts_.end()) return;
   Host& host = it->second;
   host.connected = false;

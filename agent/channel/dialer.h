@@ -4,7 +4,7 @@
 // A socket that refuses is tried again when the folder changes, and a few times soon after it was
 // seen, since its host may have bound it without listening yet; one whose file is gone is dropped.
 //
-//   Dialer dialer(loop, "/run/control", [&](Fd socket, const std::string& name) { return Serve(...); });
+//   Dialer dialer(loop, "/run/control", [&](Fd socket, const std::string& path) { return Serve(...); });
 //   if (auto started = dialer.Start(); !started) return started.error();
 #pragma once
 
@@ -20,13 +20,13 @@ namespace csb::agent {
 
 class Dialer {
  public:
-  // Called with a connected socket; false: it could not be served.
-  using OnConnected = std::function<bool(Fd socket, const std::string& name)>;
+  // Called with a connected socket and the path it was found at; false: it could not be served.
+  using OnConnected = std::function<bool(Fd socket, const std::string& path)>;
 
   Dialer(Loop& loop, std::string folder, OnConnected on_connected);
   Status Start();
-  // The connection that was handed out under this name has ended.
-  void OnClosed(const std::string& name);
+  // The connection that was handed out with this path has ended. Of another folder: nothing happens.
+  void OnClosed(const std::string& path);
 
  private:
   struct Host {

@@ -7,8 +7,11 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#include <filesystem>
 
 #include "agent/testing/agent_under_test.h"
 
@@ -65,6 +68,33 @@ TEST(Dialer, ServesSeveralHostsThatComeAndGo) {
   EXPECT_EQ(again->Run("shell", R"({"command":"echo again"})").out, "again\n");
 }
 
+TEST(Dialer, ServesTheHostsOfTwoFolders) {
+  char name[] = "/tmp/dialer_test-XXXXXX";
+  ASSERT_NE(mkdtemp(name), nullptr);
+  const std::string bridges = std::string(name) + "/b";
+  {
+    AgentUnderTest agent({.separate = false, .control = true, .more = {"--bridges", bridges}});
+    for (int i = 0; i < 5000 && !std::filesystem::exists(bridges); ++i) usleep(1000);
+    struct stat info {};
+    ASSERT_EQ(stat(bridges.c_str(), &info), 0);
+    EXPECT_EQ(info.st_mode, S_IFDIR | 0700u);
+    // Of one name, and still two.
+    Listener near(agent.control() + "/a.sock");
+    Listener far(bridges + "/a.sock");
+    auto first = near.Accept();
+    auto second = far.Accept();
+    ASSERT_TRUE(first && second);
+    EXPECT_EQ(first->Run("shell", R"({"command":"echo near"})").out, "near\n");
+    EXPECT_EQ(second->Run("shell", R"({"command":"echo far"})").out, "far\n");
+    second->Close();
+    auto again = far.Accept();
+    ASSERT_TRUE(again);
+    EXPECT_FALSE(near.Accept(300));
+    EXPECT_EQ(first->Run("shell", R"({"command":"echo near"})").out, "near\n");
+  }
+  std::filesystem::remove_all(name);
+}
+
 TEST(Dialer, TriesAgainASocketThatDoesNotListenYet) {
   AgentUnderTest agent({.separate = false, .control = true});
   Listener late(agent.control() + "/late.sock", false);
@@ -115,6 +145,14 @@ TEST(Dialer, EndsWhenNobodyIsConnectedForTheIdleTimeout) {
   const int64_t left = NowNs();
   EXPECT_EQ(agent.WaitForExit(), 0);
   EXPECT_GE(NowNs() - left, 400 * kMs);
+}
+
+TEST(Dialer, SigpwrEndsTheAgentAsLxcSendsIt) {
+  AgentUnderTest agent({.separate = false, .control = true});
+  Listener host(agent.control() + "/a.sock");
+  ASSERT_TRUE(host.Accept());
+  kill(agent.pid(), SIGPWR);
+  EXPECT_EQ(agent.WaitForExit(), 0);
 }
 
 TEST(Dialer, SigtermEndsTheAgent) {

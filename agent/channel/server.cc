@@ -59,7 +59,7 @@ Server::Server(Loop& loop, const ServerOptions& options)
       idle_(loop,
             [this] {
               Log("no host was connected for the idle timeout; ending");
-              Shutdown();
+              EndMachine();
             }),
       give_up_(loop, [this] {
         Log("some processes did not end in time");
@@ -76,17 +76,30 @@ Status Server::Start() {
                    "give the number of an open socket", false};
     return {};
   }
-  dialer_ = std::make_unique<Dialer>(loop_, options_.control, [this](Fd socket, const std::string& name) {
-    return !stopping_ && Serve(std::move(socket), name);
-  });
   if (options_.idle_timeout_ns > 0) idle_.Arm(NowNs() + options_.idle_timeout_ns);
-  return dialer_->Start();
+  for (const auto& folder : {options_.control, options_.bridges})
+    if (auto dialing = Dial(folder); !dialing) return dialing;
+  return {};
+}
+
+Status Server::Dial(const std::string& folder) {
+  if (folder.empty()) return {};
+  dialers_.push_back(std::make_unique<Dialer>(loop_, folder, [this](Fd socket, const std::string& path) {
+    return !stopping_ && Serve(std::move(socket), path);
+  }));
+  return dialers_.back()->Start();
+}
+
+void Server::EndMachine() {
+  // A signal that came first has somebody else to end the machine.
+  if (!stopping_) done_with_machine_ = true;
+  Shutdown();
 }
 
 bool Server::StartSignals() {
   sigset_t set;
   sigemptyset(&set);
-  for (const int number : {SIGCHLD, SIGTERM, SIGINT}) sigaddset(&set, number);
+  for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGPWR}) sigaddset(&set, number);
   if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return false;
   signals_.Reset(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   return signals_ && signal_watch_.Start(loop_, signals_.get(), EPOLLIN, [this](uint32_t) { OnSignals(); });
@@ -205,7 +218,7 @@ void Server::OnClosed(Channel& channel) {
   loop_.Defer([this, gone = &channel] {
     const std::string name = gone->name();
     std::erase_if(channels_, [&](const auto& one) { return one.get() == gone; });
-    if (dialer_) dialer_->OnClosed(name);
+    for (auto& dialer : dialers_) dialer->OnClosed(name);
     if (!channels_.empty()) return;
     if (options_.fd >= 0)
       Shutdown();

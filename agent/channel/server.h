@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // server.h: the agent as a whole: its hosts' channels, their streams, the processes below, and the
-// rules of its life: it ends on SIGTERM, on SHUTDOWN, and when no host was connected for the idle
-// timeout; always after every process it started.
+// rules of its life: it ends on SIGTERM (also SIGINT, and SIGPWR, which LXC sends), on SHUTDOWN, and when no
+// host was connected for the idle timeout; always after every process it started.
 //
 //   Loop loop;
 //   Server server(loop, options);
@@ -26,6 +26,7 @@ namespace csb::agent {
 
 struct ServerOptions {
   std::string control;          // folder of hosts' sockets; empty: none
+  std::string bridges;          // folder of the sockets of hosts elsewhere (bridge/bridge.h); empty: none
   int fd = -1;                  // one socket to serve instead, owned by the server; its end is the agent's
   int64_t idle_timeout_ns = 0;  // 0: never
   std::string oom_events;
@@ -41,12 +42,16 @@ class Server : public ChannelOwner {
   Status Start();
   // Ends every process, then stops the loop. Idempotent.
   void Shutdown();
+  // Has it ended by its own or a host's decision, and not by a signal? Then its machine is not needed either.
+  bool is_done_with_machine() const { return done_with_machine_; }
 
   bool OnOpen(Channel& channel, uint32_t stream, bool input, std::string_view payload) override;
-  void OnShutdown(Channel&) override { Shutdown(); }
+  void OnShutdown(Channel&) override { EndMachine(); }
   void OnClosed(Channel& channel) override;
 
  private:
+  void EndMachine();
+  Status Dial(const std::string& folder);
   bool StartSignals();
   void OnSignals();
   bool Serve(Fd socket, const std::string& name);
@@ -68,10 +73,11 @@ class Server : public ChannelOwner {
   Watch signal_watch_;
   std::vector<std::unique_ptr<Channel>> channels_;
   std::vector<std::unique_ptr<Stream>> streams_;
-  std::unique_ptr<Dialer> dialer_;
+  std::vector<std::unique_ptr<Dialer>> dialers_;
   Timer idle_;
   Timer give_up_;
   bool stopping_ = false;
+  bool done_with_machine_ = false;
 };
 
 }  // namespace csb::agent

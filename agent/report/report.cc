@@ -12,6 +12,7 @@
 
 #include "agent/base/proc_file.h"
 #include "agent/report/cgroup_limits.h"
+#include "agent/report/machine.h"
 #include "agent/setup/network.h"
 #include "clara_sandbox/cpp/json.h"
 
@@ -41,6 +42,16 @@ void Groups(json::Writer& w) {
   json::Member(w, "cpu_by", limits.cpu_by);
   Optional(w, "pids_limit", limits.pids);
   json::Member(w, "pids_by", limits.pids_by);
+}
+
+void OwnMachine(json::Writer& w) {
+  const Machine machine = ReadMachine();
+  w.Key("machine");
+  w.StartObject();
+  Optional(w, "memory", machine.memory);
+  Optional(w, "processors", machine.processors);
+  json::Member(w, "kind", machine.kind);
+  w.EndObject();
 }
 
 void Rights(json::Writer& w) {
@@ -117,6 +128,7 @@ std::string Report(const std::string& workspace) {
   json::Writer w(buffer);
   w.StartObject();
   Groups(w);
+  OwnMachine(w);
   Rights(w);
   Network(w);
   Disks(w, workspace);

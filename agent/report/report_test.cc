@@ -10,12 +10,13 @@
 #include <map>
 
 #include "agent/report/cgroup_limits.h"
+#include "agent/report/machine.h"
 #include "agent/testing/agent_under_test.h"
 
 namespace csb::agent {
 namespace {
 
-class Cgroup : public ::testing::Test {
+class MadeUp : public ::testing::Test {
  protected:
   void SetUp() override {
     char name[] = "/tmp/report_test-XXXXXX";
@@ -24,17 +25,59 @@ class Cgroup : public ::testing::Test {
     chmod(name, 0755);
   }
   void TearDown() override { std::filesystem::remove_all(root_); }
-  // The limits with these files below root.
-  CgroupLimits With(const std::map<std::string, std::string>& files) {
+  void Write(const std::map<std::string, std::string>& files) {
     for (const auto& [name, text] : files) {
       const std::filesystem::path path = root_ + "/" + name;
       std::filesystem::create_directories(path.parent_path());
       std::ofstream(path) << text;
     }
-    return ReadCgroupLimits(root_);
   }
   std::string root_;
 };
+
+class Cgroup : public MadeUp {
+ protected:
+  // The limits with these files below root.
+  CgroupLimits With(const std::map<std::string, std::string>& files) {
+    Write(files);
+    return ReadCgroupLimits(root_);
+  }
+};
+
+class MachineTest : public MadeUp {
+ protected:
+  void In(const std::string& pids, const std::string& users) {
+    std::filesystem::remove_all(root_ + "/proc/self/ns");
+    std::filesystem::create_directories(root_ + "/proc/self/ns");
+    std::filesystem::create_symlink("pid:[" + pids + "]", root_ + "/proc/self/ns/pid");
+    std::filesystem::create_symlink("user:[" + users + "]", root_ + "/proc/self/ns/user");
+  }
+};
+
+TEST_F(MachineTest, ItsSize) {
+  Write({{"proc/meminfo", "MemTotal:         262144 kB\nMemFree:          251972 kB\n"},
+         {"proc/stat", "cpu  1 2 3\ncpu0 1 2 3\ncpu1 1 2 3\nintr 5\n"}});
+  EXPECT_EQ(ReadMachine(root_).memory, 262144u * 1024);
+  EXPECT_EQ(ReadMachine(root_).processors, 2u);
+  Write({{"proc/meminfo", "MemTotal: much\n"}, {"proc/stat", "cpu  1 2 3\n"}});
+  EXPECT_FALSE(ReadMachine(root_).memory || ReadMachine(root_).processors);
+}
+
+TEST_F(MachineTest, IsItsOwnOnlyInTheFirstNamespacesOnAHypervisor) {
+  EXPECT_EQ(ReadMachine(root_).kind, "");
+  In("4026531836", "4026531837");
+  Write({{"proc/cpuinfo", "model name\t: hypervisorless\nflags\t\t: fpu vme\n\nflags\t\t: fpu\n"}});
+  EXPECT_EQ(ReadMachine(root_).kind, "none");
+  Write({{"proc/cpuinfo", "flags\t\t: fpu hypervisor vme\n\nflags\t\t: fpu hypervisor\n"}});
+  EXPECT_EQ(ReadMachine(root_).kind, "vm");
+  In("4026532555", "4026531837");
+  EXPECT_EQ(ReadMachine(root_).kind, "container");
+  In("4026531836", "4026532556");
+  EXPECT_EQ(ReadMachine(root_).kind, "container");
+  Write({{"proc/cpuinfo", "Features\t: fp asimd\n"}, {"sys/class/dmi/id/sys_vendor", "QEMU\n"}});
+  In("4026531836", "4026531837");
+  EXPECT_EQ(ReadMachine(root_).kind, "vm");
+}
 
 TEST_F(Cgroup, Version1OfAContainerWhoseOwnGroupIsMounted) {
   // The namespace is the host's: the path is known and does not exist in here.
@@ -150,6 +193,11 @@ TEST_F(Cgroup, ReportTellsWhatHoldsACommandOfTheUser) {
   std::ifstream("/proc/self/uid_map") >> inside >> outside >> count;
   EXPECT_EQ(json::GetString(*report, "uid_map"),
             std::to_string(inside) + " " + std::to_string(outside) + " " + std::to_string(count));
+  const json::Value* machine = json::Find(*report, "machine");
+  ASSERT_NE(machine, nullptr);
+  EXPECT_EQ(json::GetInt(*machine, "processors"), sysconf(_SC_NPROCESSORS_ONLN));
+  EXPECT_GT(json::GetInt(*machine, "memory").value_or(0), 1 << 20);
+  EXPECT_NE(json::GetString(*machine, "kind"), "");
   struct statvfs info {};
   ASSERT_EQ(statvfs(agent.workspace().c_str(), &info), 0);
   EXPECT_EQ(json::GetInt(*report, "workspace_bytes"), static_cast<int64_t>(info.f_blocks * info.f_frsize));

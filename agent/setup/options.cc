@@ -25,25 +25,27 @@ std::optional<uint32_t> Number(const std::string& text, uint32_t most) {
 Status Apply(Options& options, const std::string& name, const std::string& value,
              std::optional<uint32_t>& group) {
   ServerOptions& server = options.server;
-  const auto folder = [&](std::string& target) -> Status {
+  const auto path = [&](std::string& target) -> Status {
     if (value.empty() || value[0] != '/') return Wrong(name, "needs an absolute path");
     target = value;
     return {};
   };
-  if (name == "--control") return folder(server.control);
-  if (name == "--workspace") return folder(server.commands.workspace);
-  if (name == "--tmp") return folder(server.commands.tmp);
+  if (name == "--control") return path(server.control);
+  if (name == "--bridges") return path(server.bridges);
+  if (name == "--workspace") return path(server.commands.workspace);
+  if (name == "--tmp") return path(server.commands.tmp);
   if (name == "--python") {
     server.commands.python_of_path = value == "auto";
-    return server.commands.python_of_path ? Status() : folder(server.commands.python);
+    return server.commands.python_of_path ? Status() : path(server.commands.python);
   }
-  if (name == "--connect") return folder(options.bridge.folder);
+  if (name == "--seccomp") return path(options.seccomp);
+  if (name == "--connect") return path(options.bridge.folder);
   if (name == "--host-id") {
     if (!IsHostId(value)) return Wrong(name, "needs 1 to 64 of A-Z a-z 0-9 _ -");
     options.bridge.host_id = value;
     return {};
   }
-  if (name == "--oom-events") return folder(server.oom_events);
+  if (name == "--oom-events") return path(server.oom_events);
   if (name == "--block-routes") {
     options.block_routes = value;
     return {};
@@ -87,6 +89,8 @@ bool* Flag(Options& options, const std::string& name) {
   if (name == "--help") return &options.help;
   if (name == "--version") return &options.version;
   if (name == "--report") return &options.report;
+  if (name == "--background") return &options.background;
+  if (name == "--stop-init") return &options.stop_init;
   if (name == "--make-control") return &options.make_control;
   if (name == "--own-workspace") return &options.own_workspace;
   if (name == "--hosts") return &options.hosts;
@@ -100,10 +104,16 @@ Status Check(const Options& options, bool has_group) {
   const bool bridge = !options.bridge.folder.empty();
   if (bridge == options.bridge.host_id.empty())
     return bridge ? Wrong("--connect", "needs --host-id") : Wrong("--host-id", "needs --connect");
-  if (!server.control.empty() + (server.fd >= 0) + bridge != 1)
-    return Error{CSB_E_INVALID, "exactly one of --control, --fd, --connect and --report is needed",
+  const bool folders = !server.control.empty() || !server.bridges.empty();
+  if (folders + (server.fd >= 0) + bridge != 1)
+    return Error{CSB_E_INVALID,
+                 "exactly one of --control (or --bridges, or both), --fd, --connect and --report is needed",
                  "see clara-sandbox-agent --help", false};
+  if (server.control == server.bridges && folders)
+    return Wrong("--bridges", "needs another folder than --control");
   if (options.make_control && server.control.empty()) return Wrong("--make-control", "needs --control");
+  if (options.background && OwnFolder(options).empty())
+    return Wrong("--background", "needs --bridges or --make-control");
   if (has_group && !server.identity.separate) return Wrong("--group", "needs --user");
   return {};
 }

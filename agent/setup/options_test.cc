@@ -37,6 +37,19 @@ TEST(Options, ReadsWhatOnlyContainersNeed) {
   EXPECT_EQ(last->server.commands.python, "/usr/bin/python3");
 }
 
+TEST(Options, ReadsWhatAMachineWithAnInitNeeds) {
+  const auto both =
+      ParseOptions({"--control", "/c", "--bridges", "/b", "--background", "--stop-init", "--seccomp", "/s"});
+  ASSERT_TRUE(both) << both.error().message;
+  EXPECT_EQ(both->server.bridges, "/b");
+  EXPECT_EQ(OwnFolder(*both), "/b");
+  EXPECT_TRUE(both->background && both->stop_init);
+  EXPECT_EQ(both->seccomp, "/s");
+  EXPECT_EQ(OwnFolder(*ParseOptions({"--bridges", "/b"})), "/b");
+  EXPECT_EQ(OwnFolder(*ParseOptions({"--control", "/c", "--make-control"})), "/c");
+  EXPECT_EQ(OwnFolder(*ParseOptions({"--control", "/c"})), "");
+}
+
 TEST(Options, ReadsABridgeAndAReport) {
   const auto bridge = ParseOptions({"--connect", "/run/clara/ctl", "--host-id", "a-B_9"});
   ASSERT_TRUE(bridge) << bridge.error().message;
@@ -69,6 +82,11 @@ TEST(Options, RefusesWhatIsNoOption) {
                                              {"--connect", "/c", "--host-id", std::string(65, 'x')},
                                              {"--connect", "/c", "--host-id", "a", "--control", "/c"},
                                              {"--fd", "3", "--make-control"},
+                                             {"--bridges", "/b", "--make-control"},
+                                             {"--fd", "3", "--bridges", "/b"},
+                                             {"--control", "/c", "--bridges", "/c"},
+                                             {"--control", "/c", "--background"},
+                                             {"--fd", "3", "--seccomp", "relative"},
                                              {"--fd"}}) {
     const auto options = ParseOptions(wrong);
     EXPECT_FALSE(options) << (wrong.empty() ? "(none)" : wrong.back());

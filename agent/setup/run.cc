@@ -17,10 +17,14 @@
 #include "agent/channel/server.h"
 #include "agent/command/python.h"
 #include "agent/report/report.h"
+#include "agent/setup/agent_lock.h"
+#include "agent/setup/background.h"
 #include "agent/setup/folders.h"
 #include "agent/setup/network.h"
 #include "agent/setup/options.h"
 #include "agent/setup/privileges.h"
+#include "agent/setup/seccomp.h"
+#include "agent/setup/stop_init.h"
 
 namespace csb::agent {
 namespace {
@@ -45,10 +49,23 @@ bool KeepStandardFds() {
   return true;
 }
 
+// The folders that the agent makes, and the right to serve them where it is not the only one who could.
+Result<AgentLock> OwnFolders(const Options& options) {
+  for (const auto& folder : {options.make_control ? options.server.control : "", options.server.bridges})
+    if (!folder.empty())
+      if (auto made = MakeControlFolder(folder); !made) return made.error();
+  const std::string own = OwnFolder(options);
+  if (own.empty() || getpid() == 1) return AgentLock{};
+  return TakeAgentLock(own);
+}
+
 Status SetUp(Options& options) {
-  if (!KeepStandardFds()) return Error{CSB_E_INTERNAL, "cannot open /dev/null", "", false};
-  if (options.make_control)
-    if (auto made = MakeControlFolder(options.server.control); !made) return made;
+  std::vector<sock_filter> seccomp;
+  if (!options.seccomp.empty()) {
+    auto program = ReadSeccompProgram(options.seccomp);
+    if (!program) return program.error();
+    seccomp = std::move(*program);
+  }
   if (options.own_workspace)
     if (auto owned = OwnWorkspace(options.server.identity); !owned) return owned;
   if (options.loopback && HasCapability(CAP_NET_ADMIN))
@@ -66,14 +83,32 @@ Status SetUp(Options& options) {
   if (options.server.fd >= 0 && fcntl(options.server.fd, F_SETFD, FD_CLOEXEC) < 0)
     return Error{CSB_E_INVALID, std::string("--fd: ") + strerror(errno), "give the number of an open socket",
                  false};
-  return DropPrivileges(options.server.identity);
+  if (auto dropped = DropPrivileges(options.server.identity); !dropped || seccomp.empty()) return dropped;
+  return InstallSeccomp(seccomp);
 }
 
 int Bridge(const BridgeOptions& options) {
-  // Without them a socket of ours would become descriptor 1 or 2.
-  if (!KeepStandardFds()) return Fail({CSB_E_INTERNAL, "cannot open /dev/null", "", false});
   if (auto dropped = DropPrivileges({}); !dropped) return Fail(dropped.error());
   if (auto bridged = RunBridge(options); !bridged) return Fail(bridged.error());
+  return 0;
+}
+
+int ServeHosts(Options& options, StartReport& report) {
+  const auto lock = OwnFolders(options);
+  if (!lock) return Fail(lock.error());
+  if (!lock->ours) {
+    Log("process %d serves %s already", static_cast<int>(lock->holder), OwnFolder(options).c_str());
+    return options.background ? 0 : 1;
+  }
+  if (auto ready = SetUp(options); !ready) return Fail(ready.error());
+  Loop loop;
+  if (!loop.ok()) return Fail({CSB_E_INTERNAL, std::string("epoll: ") + strerror(errno), "", false});
+  Server server(loop, options.server);
+  if (auto started = server.Start(); !started) return Fail(started.error());
+  report.Tell(0);
+  loop.Run();
+  if (options.stop_init && server.is_done_with_machine())
+    if (auto stopped = StopInit(); !stopped) return Fail(stopped.error());
   return 0;
 }
 
@@ -84,14 +119,18 @@ int Serve(const std::vector<std::string>& arguments) {
   if (options->version) return printf("clara-sandbox-agent %s\n", CSB_VERSION) < 0;
   if (options->report)
     return puts(Report(options->server.commands.workspace).c_str()) < 0 || fflush(stdout) != 0;
+  // Without them a socket of ours would become descriptor 1 or 2.
+  if (!KeepStandardFds()) return Fail({CSB_E_INTERNAL, "cannot open /dev/null", "", false});
   if (!options->bridge.folder.empty()) return Bridge(options->bridge);
-  if (auto ready = SetUp(*options); !ready) return Fail(ready.error());
-  Loop loop;
-  if (!loop.ok()) return Fail({CSB_E_INTERNAL, std::string("epoll: ") + strerror(errno), "", false});
-  Server server(loop, options->server);
-  if (auto started = server.Start(); !started) return Fail(started.error());
-  loop.Run();
-  return 0;
+  StartReport report;
+  if (options->background) {
+    auto detached = Detach();
+    if (!detached) return Fail(detached.error());
+    report = std::move(*detached);
+  }
+  const int code = ServeHosts(*options, report);
+  report.Tell(code);
+  return code;
 }
 
 }  // namespace
