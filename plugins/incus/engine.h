@@ -35,8 +35,8 @@ using Config = std::map<std::string, std::string>;
 using Devices = std::map<std::string, Config>;
 
 struct ServerInfo {
-  std::string version;      // "6.0.4"
-  std::string name;         // of the member that answers; "none" outside a cluster
+  std::string version;  // "6.0.4"
+  std::string name;     // of the member that answers; "none" outside a cluster
   bool clustered = false;
   bool trusted = false;     // auth is "trusted"
   std::string fingerprint;  // of its certificate: the same as long as it is the same server
@@ -108,8 +108,8 @@ struct NetworkInfo {
 
 struct MemberInfo {
   std::string name, url;
-  std::string status;   // "Online", "Offline", "Evacuated", "Blocked"
-  std::string message;  // "Fully operational"
+  std::string status;               // "Online", "Offline", "Evacuated", "Blocked"
+  std::string message;              // "Fully operational"
   std::vector<std::string> roles;   // "database-leader", …
   std::vector<std::string> groups;  // "default"
   std::string architecture;
@@ -136,7 +136,7 @@ class Engine {
   Engine(Reactor& reactor, std::unique_ptr<HttpClient> client, std::string project);
   ~Engine();
 
-  // Asked again when older than max_age. CSB_E_PERMISSION when the server does not trust us.
+  // Asked again when older than max_age. CSB_E_FORBIDDEN when the server does not trust us.
   Result<ServerInfo> Info(Limit limit, Limit max_age = Limit::max());
 
   // ---- instances ----
@@ -198,7 +198,7 @@ class Engine {
   Status PutAcl(const std::string& name, const std::string& body, Limit limit);
 
   // ---- cluster ----
-  Result<std::vector<MemberInfo>> Members(Limit limit);  // empty outside a cluster
+  Result<std::vector<MemberInfo>> Members(Limit limit);             // empty outside a cluster
   Result<MemberLoad> Load(const std::string& member, Limit limit);  // fails soon for one that is down
 
   HttpClient& http() { return *client_; }
@@ -209,8 +209,9 @@ class Engine {
   // Lifecycle events and the engine's going: on the reactor's thread; set before Listen.
   struct Handlers {
     // "instance-stopped", and the name it is about; `member`: where.
-    std::function<void(const std::string& action, const std::string& name, const std::string& member)> on_lifecycle;
-    std::function<void()> on_open;  // events come from now on: compare what was missed
+    std::function<void(const std::string& action, const std::string& name, const std::string& member)>
+        on_lifecycle;
+    std::function<void()> on_open;      // events come from now on: compare what was missed
     std::function<void()> on_shutdown;  // incusd says that it is shutting down: close what holds it up
   };
   // Opens the event stream and keeps it open; called once.

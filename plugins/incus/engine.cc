@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/incus/engine.h"
+
+#include <algorithm>
+#include <cstdio>
+
+#include "plugins/incus/engine_error.h"
+#include "plugins/incus/engine_impl.h"
+#include "plugins/incus/engine_json.h"
+
+namespace csb::incus {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr size_t kMostOutput = 64 << 10;
+constexpr size_t kMostList = 64 << 20;
+constexpr auto kForgetLimit = 10s;  // for what is thrown away in the background
+
+std::string InstancePath(const std::string& name) { return "/1.0/instances/" + UrlEscape(name); }
+
+bool IsPlain(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '-';
+  });
+}
+
+// "0755"
+std::string Octal(int mode) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%04o", static_cast<unsigned>(mode) & 07777u);
+  return text;
+}
+
+// The words that the engine has for an instance that is what it is to become.
+bool IsSoAlready(const Error& error, const std::string& action) {
+  const auto says = [&](const char* words) { return error.message.find(words) != std::string::npos; };
+  if (action == "start" || action == "unfreeze") return says(" is already running");
+  if (action == "stop") return says(" is already stopped");
+  return action == "freeze" && says(" is already frozen");
+}
+
+}  // namespace
+
+bool ServerInfo::Has(std::string_view extension) const {
+  return std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
+}
+
+bool ServerInfo::RunsVms() const { return drivers.find("qemu") != std::string::npos; }
+
+std::string InstanceInfo::Get(const std::string& key) const {
+  const auto it = config.find(key);
+  return it == config.end() ? "" : it->second;
+}
+
+std::string TargetQuery(const std::string& member) {
+  return member.empty() ? "" : "&target=" + UrlEscape(member);
+}
+
+// ---- requests ----
+
+void Engine::Impl::NoteShutdown(int code, std::string_view words) {
+  if (!IsShutdown(code, words)) return;
+  std::function<void()> told;
+  {
+    const std::lock_guard lock(mutex);
+    told = handlers.on_shutdown;
+  }
+  if (told) reactor.Post(std::move(told));
+}
+
+Result<Reply> Engine::Impl::Ask(HttpRequest request, const std::string& what) {
+  const Deadline deadline(request.timeout);
+  request.timeout = deadline.left();
+  auto answer = client.Call(std::move(request));
+  if (!answer) return TransportError(client.endpoint(), answer.error());
+  auto doc = json::ParseObject(answer->body);
+  const AnswerHead head = doc ? ReadHead(*doc) : AnswerHead{};
+  if (answer->status >= 400 || head.type == "error") {
+    NoteShutdown(answer->status, head.error);
+    if (answer->status >= 400) return EngineError(what, *answer);
+    return EngineError(what, head.code, head.error);
+  }
+  if (!doc || (head.type != "sync" && head.type != "async"))
+    return Error{CSB_E_UNAVAILABLE, "cannot " + what + ": what answers is no Incus",
+                 "check incus.remote (INCUS_REMOTE)", true};
+  Reply reply{*std::move(doc), std::move(answer->etag), {}};
+  if (head.type == "sync") return reply;
+  const OperationInfo begun = ReadOperation(reply.metadata());
+  if (begun.id.empty())
+    return Error{CSB_E_UNAVAILABLE, "cannot " + what + ": the engine's answer names no operation", "", true};
+  auto ended = operations.Await(begun.id, what, deadline.end());
+  if (!ended) return ended.error();
+  reply.operation = *std::move(ended);
+  return reply;
+}
+
+Result<Reply> Engine::Impl::Get(const std::string& path, const std::string& what, Limit limit) {
+  return Ask({.target = path, .timeout = limit, .max_body = kMostList}, what);
+}
+
+Status Engine::Impl::Change(const char* method, const std::string& path, const std::string& what, Limit limit,
+                            std::string body, std::vector<std::string> headers) {
+  HttpRequest request{.method = method, .target = path, .timeout = limit};
+  request.headers = std::move(headers);
+  request.body = std::move(body);
+  auto reply = Ask(std::move(request), what);
+  return reply ? Status() : Status(reply.error());
+}
+
+Engine::Engine(Reactor& reactor, std::unique_ptr<HttpClient> client, std::string project)
+    : client_(std::move(client)),
+      project_(std::move(project)),
+      impl_(std::make_shared<Impl>(reactor, *client_, WithProject(""))) {}
+
+Engine::~Engine() = default;
+
+std::string Engine::WithProject(const std::string& path) const {
+  return path + (path.find('?') == std::string::npos ? "?" : "&") + "project=" + UrlEscape(project_);
+}
+
+Result<ServerInfo> Engine::Info(Limit limit, Limit max_age) {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    if (impl_->known &&
+        (max_age == Limit::max() || std::chrono::steady_clock::now() - impl_->asked < max_age))
+      return impl_->info;
+  }
+  auto reply = impl_->Get("/1.0" + impl_->query, "ask about the server", limit);
+  if (!reply) return reply.error();
+  ServerInfo info = ReadServer(reply->metadata());
+  if (!info.trusted)
+    return EngineError("use the server " + client_->endpoint().url, 403, "it does not trust our certificate");
+  if (info.version.empty())
+    return Error{CSB_E_UNAVAILABLE, "what answers is no Incus", "check incus.remote (INCUS_REMOTE)", false};
+  const std::lock_guard lock(impl_->mutex);
+  impl_->info = info;
+  impl_->known = true;
+  impl_->asked = std::chrono::steady_clock::now();
+  return info;
+}
+
+// ---- instances ----
+
+Status Engine::CreateInstance(const std::string& body, const std::string& target, Limit limit) {
+  std::string name;
+  if (auto doc = json::ParseObject(body)) name = json::GetString(*doc, "name").value_or("");
+  return impl_->Change("POST", "/1.0/instances" + impl_->query + TargetQuery(target),
+                       "create the instance " + name + (target.empty() ? "" : " on " + target), limit, body);
+}
+
+Result<InstanceInfo> Engine::Instance(const std::string& name, Limit limit) {
+  auto reply = impl_->Get(InstancePath(name) + impl_->query, "look at the instance " + name, limit);
+  if (!reply) return reply.error();
+  InstanceInfo info = ReadInstance(reply->metadata());
+  info.etag = reply->etag;
+  return info;
+}
+
+Result<std::vector<InstanceInfo>> Engine::Instances(const std::string& key, const std::string& value,
+                                                    Limit limit) {
+  std::string path = "/1.0/instances" + impl_->query + "&recursion=1";
+  // Other values would have to be quoted; what comes is compared anyway.
+  if (IsPlain(key) && IsPlain(value)) path += "&filter=" + UrlEscape("config." + key + " eq " + value);
+  auto reply = impl_->Get(path, "list instances", limit);
+  if (!reply) return reply.error();
+  auto out = ReadInstances(reply->metadata());
+  std::erase_if(out, [&](const InstanceInfo& i) { return i.Get(key) != value; });
+  return out;
+}
+
+Result<InstanceState> Engine::State(const std::string& name, Limit limit) {
+  return Map<InstanceState>(
+      impl_->Get(InstancePath(name) + "/state" + impl_->query, "read the state of " + name, limit),
+      ReadState);
+}
+
+Status Engine::ChangeState(const std::string& name, const std::string& action, bool force, Limit limit) {
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(std::min<Limit>(limit, 1h));
+  Status changed =
+      impl_->Change("PUT", InstancePath(name) + "/state" + impl_->query, action + " the instance " + name,
+                    limit, StateBody(action, force, static_cast<int>(seconds.count())));
+  return changed || IsSoAlready(changed.error(), action) ? Status() : changed;
+}
+
+Status Engine::PatchInstance(const std::string& name, const Config& config, const std::string& etag,
+                             Limit limit) {
+  std::vector<std::string> headers;
+  if (!etag.empty()) headers.push_back("If-Match: " + etag);
+  return impl_->Change("PATCH", InstancePath(name) + impl_->query, "change the instance " + name, limit,
+                       ConfigBody(config), std::move(headers));
+}
+
+Status Engine::DeleteInstance(const std::string& name, Limit limit) {
+  const Deadline deadline(limit);
+  const Status stopped = ChangeState(name, "stop", true, deadline.left());
+  if (!stopped && stopped.error().code == CSB_E_NOT_FOUND) return {};
+  // Whether it runs yet is for the engine to say.
+  const Status deleted = Gone(impl_->Change("DELETE", InstancePath(name) + impl_->query,
+                                            "delete the instance " + name, deadline.left(), ""));
+  return deleted || stopped ? deleted : stopped;
+}
+
+Result<Ran> Engine::Run(const std::string& name, const std::vector<std::string>& argv, Limit limit) {
+  const std::string what = "run " + (argv.empty() ? "nothing" : argv.front()) + " in " + name;
+  if (argv.empty()) return Error{CSB_E_INTERNAL, "cannot " + what, "", false};
+  const Deadline deadline(limit);
+  HttpRequest request{.method = "POST", .target = InstancePath(name) + "/exec" + impl_->query};
+  request.body = ExecBody(argv);
+  request.timeout = deadline.left();
+  auto reply = impl_->Ask(std::move(request), what);
+  Ran ran;
+  if (!reply && reply.error().message.ends_with(": Command not found")) {
+    ran.exit_code = 127;  // as a shell would
+    ran.err = argv.front() + ": command not found\n";
+    return ran;
+  }
+  if (!reply) return reply.error();
+  const OperationInfo& op = reply->operation;
+  if (!op.exit_code)
+    return Error{CSB_E_UNAVAILABLE, "cannot " + what + ": the engine tells no exit code", "", true};
+  ran.exit_code = *op.exit_code;
+  const auto fetch = [&](const std::string& file, std::string* into) -> Status {
+    if (file.empty()) return {};
+    const std::string path = InstancePath(name) + "/logs/exec-output/" + file + impl_->query;
+    HttpRequest get{.target = path};
+    get.timeout = deadline.left();
+    get.on_data = [into](std::string_view piece) {
+      into->append(piece.substr(0, kMostOutput - into->size()));
+      return into->size() < kMostOutput;
+    };
+    auto answer = client_->Call(std::move(get));
+    HttpRequest forget{.method = "DELETE", .target = path, .timeout = kForgetLimit};
+    client_->Start(std::move(forget),
+                   [](const Result<HttpResponse>&) {});  // goes with the instance otherwise
+    if (!answer && into->size() < kMostOutput) return TransportError(client_->endpoint(), answer.error());
+    if (answer && answer->status >= 400) return EngineError("read the output of " + argv.front(), *answer);
+    return {};
+  };
+  Status out = fetch(op.out, &ran.out), err = fetch(op.err, &ran.err);
+  if (!out) return out.error();
+  if (!err) return err.error();
+  return ran;
+}
+
+Status Engine::PutFile(const std::string& name, const std::string& path, int mode, const std::string& content,
+                       Limit limit) {
+  return impl_->Change(
+      "POST", InstancePath(name) + "/files" + impl_->query + "&path=" + UrlEscape(path),
+      "write " + path + " in " + name, limit, content,
+      {"X-Incus-type: file", "X-Incus-mode: " + Octal(mode), "X-Incus-uid: 0", "X-Incus-gid: 0",
+       "X-Incus-write: overwrite", "Content-Type: application/octet-stream"});
+}
+
+Status Engine::MakeFolder(const std::string& name, const std::string& path, int mode, Limit limit) {
+  return impl_->Change(
+      "POST", InstancePath(name) + "/files" + impl_->query + "&path=" + UrlEscape(path),
+      "make the folder " + path + " in " + name, limit, "",
+      {"X-Incus-type: directory", "X-Incus-mode: " + Octal(mode), "X-Incus-uid: 0", "X-Incus-gid: 0"});
+}
+
+void Engine::Listen(Handlers handlers) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->handlers = std::move(handlers);
+}
+
+}  // namespace csb::incus
