@@ -20,13 +20,13 @@
 #include <vector>
 
 #include "clara_sandbox/cpp/result.h"
+#include "plugins/common/byte_stream.h"
 #include "plugins/common/http_client.h"
 #include "plugins/common/reactor.h"
-#include "plugins/common/unique_fd.h"
 
 namespace csb::docker {
 
-class ExecStream {
+class ExecStream final : public ByteStream {
  public:
   // Blocks (not on the reactor's thread) until the stream is open, at most `limit`. argv runs as root of the
   // container. Errors: engine_error.h. The reactor must outlive it; the client is needed for Open alone.
@@ -34,12 +34,11 @@ class ExecStream {
                                                   const std::string& api, const std::string& container,
                                                   const std::vector<std::string>& argv,
                                                   std::chrono::milliseconds limit);
-  ~ExecStream();  // ends it; any thread
+  ~ExecStream() override;
 
-  // Our end, once. Closing it ends the stream.
-  UniqueFd TakeSocket();
-  // What the process wrote to stderr so far, made printable: why it ended.
-  std::string Complaints() const;
+  UniqueFd TakeSocket() override;
+  // What the process wrote to stderr so far: why it ended.
+  std::string Complaints() const override;
 
  private:
   struct Impl;

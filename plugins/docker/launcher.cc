@@ -11,6 +11,7 @@
 #include "plugins/common/rfc3339.h"
 #include "plugins/common/small_file.h"
 #include "plugins/docker/agent_volume.h"
+#include "plugins/docker/exec_stream.h"
 #include "plugins/docker/host_addresses.h"
 #include "plugins/docker/readback.h"
 
@@ -245,14 +246,15 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const I
     spec.control = names_.Control(wanted.slot);
     if (Status s = MakeFolders(names_.Slot(wanted.slot), 0711); !s) return s.error();
     if (Status s = MakeFolders(spec.control, 0755); !s) return give_up(s.error());
-    auto listening = Sandbox::Listen(host_, reactor_, wanted.container, spec.control, SocketMode());
+    auto listening =
+        Sandbox::Listen(host_, reactor_, wanted.container, SandboxWords(), spec.control, SocketMode());
     if (!listening) return give_up(listening.error());
     sandbox = *listening;
   } else {
     auto volume = AgentVolume(image.id);
     if (!volume) return volume.error();
     spec.agent_volume = *volume;
-    sandbox = Sandbox::ForStream(host_, reactor_, wanted.container);
+    sandbox = Sandbox::ForStream(host_, reactor_, wanted.container, SandboxWords());
   }
   auto made = engine_.CreateContainer(wanted.container, ContainerBody(options_, spec), kChangeLimit);
   if (!made) return give_up(ExplainCreate(made.error(), wanted.limits.disk));
@@ -312,11 +314,12 @@ Result<std::shared_ptr<Sandbox>> Launcher::Attach(const ContainerInfo& info, con
   std::shared_ptr<Sandbox> sandbox;
   if (socket) {
     if (Status s = MakeFolders(names_.Control(slot), 0755); !s) return s.error();
-    auto listening = Sandbox::Listen(host_, reactor_, info.name, names_.Control(slot), SocketMode());
+    auto listening =
+        Sandbox::Listen(host_, reactor_, info.name, SandboxWords(), names_.Control(slot), SocketMode());
     if (!listening) return listening.error();
     sandbox = *listening;
   } else {
-    sandbox = Sandbox::ForStream(host_, reactor_, info.name);
+    sandbox = Sandbox::ForStream(host_, reactor_, info.name, SandboxWords());
   }
   limits.memory = info.memory;
   limits.cpu = info.cpu;

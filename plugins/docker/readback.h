@@ -12,8 +12,8 @@
 #include "clara_sandbox/cpp/result.h"
 #include "plugins/common/agent_channel.h"
 #include "plugins/common/enforced.h"
+#include "plugins/common/host_cgroup.h"
 #include "plugins/docker/engine.h"
-#include "plugins/docker/host_cgroup.h"
 #include "plugins/docker/options.h"
 
 namespace csb::docker {

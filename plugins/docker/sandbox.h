@@ -1,103 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// sandbox.h: a live container as this host process is attached to it: the agent's channel, over a socket in
-// its control folder or over an exec stream, and what is known of its end.
+// sandbox.h: a live container as this host process is attached to it: an EngineSandbox with Docker's words.
 //
-//   auto sandbox = Sandbox::Listen(host, reactor, live_name, control, 0600);   // before the container starts
-//   … start, inspect …
-//   (*sandbox)->Begin(live, on_lost);
-//   if (Status s = (*sandbox)->WaitReady(10s); !s) return s.error();
-//   if (auto channel = (*sandbox)->channel()) RunOnAgent(host, channel, request, sink, (*sandbox)->Hook());
-//
-// Threads: all functions from any thread; WaitReady blocks. Handlers come on the reactor's thread.
+//   auto sandbox = Sandbox::Listen(host, reactor, name, SandboxWords(), control, 0600);
 #pragma once
 
-#include <chrono>
-#include <functional>
-#include <memory>
-#include <string>
-
-#include "clara_sandbox/cpp/host_ref.h"
-#include "clara_sandbox/cpp/result.h"
-#include "plugins/common/agent_channel.h"
-#include "plugins/common/agent_operation.h"
-#include "plugins/common/enforced.h"
-#include "plugins/common/reactor.h"
-#include "plugins/docker/engine.h"
-#include "plugins/docker/exec_stream.h"
-#include "plugins/docker/options.h"
+#include "plugins/common/engine_sandbox.h"
 
 namespace csb::docker {
 
-// What a sandbox is, once it runs.
-struct Live {
-  std::string user;
-  std::string container;  // id
-  std::string name;       // of the container
-  std::string slot;
-  ChannelKind channel = ChannelKind::kSocket;
-  pid_t pid = 0;  // of the init, as the engine says
-  Limits limits;
-  std::string image;
-  std::string created_at;
-  std::string image_id = {};  // that it was made of; "" when it was found running
-};
+using Sandbox = EngineSandbox;
 
-// Why this process is no longer attached.
-enum class Loss {
-  kEnded,   // the init is gone
-  kClosed,  // the channel was cut; the container may live on
-  kBroken,  // the agent hangs or broke the rules: code in the sandbox may have taken it over
-};
-
-class Sandbox {
- public:
-  using OnLost = std::function<void(const std::shared_ptr<Sandbox>&, Loss)>;
-
-  // The agent comes to a socket in the folder `control`.
-  static Result<std::shared_ptr<Sandbox>> Listen(HostRef host, Reactor& reactor, const std::string& name,
-                                                 const std::string& control, mode_t mode);
-  // The agent is reached through a stream that Begin gets.
-  static std::shared_ptr<Sandbox> ForStream(HostRef host, Reactor& reactor, const std::string& name);
-  ~Sandbox();
-
-  // From now on the agent is let in: the one whose pid the engine named, or the one behind `stream`.
-  // on_lost: at most once, also for a sandbox that never got ready.
-  Status Begin(Live live, std::unique_ptr<ExecStream> stream, OnLost on_lost);
-  // Blocks until the agent's HELLO, the end, or the limit.
-  Status WaitReady(std::chrono::milliseconds limit);
-  // Null unless the agent can be asked now.
-  std::shared_ptr<AgentChannel> channel() const;
-  bool over() const;  // lost, or let go
-
-  const Live& live() const;  // after Begin
-  // A pooled one gets its user when it is claimed; nobody else has seen it until then.
-  void Claim(const std::string& user, const std::string& name, OnLost on_lost);
-  void set_enforced(Enforced enforced);
-  Enforced enforced() const;
-
-  // Says "OOM killed" where the engine or the kernel saw one that took the whole sandbox.
-  OutcomeHook Hook();
-  // What the engine's events told.
-  void NoteOom();
-  bool SawOom() const;
-  void SetPaused(bool paused);
-  bool paused() const;
-  // The engine says that it is gone (for streams, which see no process).
-  void MarkEnded(const std::string& why);
-
-  // Average use of a core between the last two calls, percent; 0 at first.
-  double CpuPercent(uint64_t cpu_ns);
-
-  // Kills the init at once, where it can be seen from here; false: it can't.
-  bool Kill();
-  // Lets go without harm: the container lives on. on_lost does not come.
-  void Detach();
-
- private:
-  struct Impl;
-  explicit Sandbox(std::shared_ptr<Impl> impl);
-  std::shared_ptr<Impl> impl_;
-};
+inline EngineWords SandboxWords() {
+  return {.kind = "container",
+          .unpause = "docker unpause ",
+          .oom_hint =
+              "raise DOCKER_SANDBOX_MEMORY (docker.memory, or memory_limit of create), use less "
+              "memory, or work in chunks",
+          .channel_hint =
+              "the machine may be overloaded: try again; or set docker.channel=exec, if the "
+              "engine does not see this machine's folders or processes"};
+}
 
 }  // namespace csb::docker

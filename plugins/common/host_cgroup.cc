@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/docker/host_cgroup.h"
+#include "plugins/common/host_cgroup.h"
 
 #include <charconv>
 #include <sstream>
@@ -7,7 +7,7 @@
 
 #include "plugins/common/small_file.h"
 
-namespace csb::docker {
+namespace csb {
 namespace {
 
 bool Contains(const std::string& list, std::string_view word) {
@@ -123,4 +123,4 @@ HostLimits HostLimitsOf(pid_t pid, std::string_view container) {
   return out;
 }
 
-}  // namespace csb::docker
+}  // namespace csb

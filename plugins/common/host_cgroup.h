@@ -14,7 +14,7 @@
 #include <string>
 #include <string_view>
 
-namespace csb::docker {
+namespace csb {
 
 // "" when it can't be seen from here (another pid or cgroup namespace, another machine).
 std::string OomFileOf(pid_t pid);
@@ -37,4 +37,4 @@ HostLimits HostLimitsOf(pid_t pid, std::string_view container);
 std::string FindGroup(std::string_view cgroup, std::string_view mountinfo, std::string_view controller,
                       int* version);
 
-}  // namespace csb::docker
+}  // namespace csb

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/docker/sandbox.h"
+#include "plugins/common/engine_sandbox.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -17,13 +17,13 @@
 #include "plugins/common/agent_listener.h"
 #include "plugins/common/agent_result.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/common/host_cgroup.h"
 #include "plugins/common/host_sockets.h"
 #include "plugins/common/limit_text.h"
 #include "plugins/common/pidfd.h"
 #include "plugins/common/small_file.h"
-#include "plugins/docker/host_cgroup.h"
 
-namespace csb::docker {
+namespace csb {
 namespace {
 
 using std::chrono::milliseconds;
@@ -32,19 +32,29 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kMaxEarly = 4;  // connections that may wait until the init is known
 constexpr char kStuck[] =
     "; files in /tmp or /dev/shm held it, so the sandbox was ended: the next call starts with both empty";
-constexpr char kOomHint[] =
-    "raise DOCKER_SANDBOX_MEMORY (docker.memory, or memory_limit of create), use less memory, or work in "
-    "chunks";
 
 }  // namespace
 
-struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
-  Impl(HostRef host, Reactor& reactor, std::string name)
-      : host(host), reactor(reactor), name(std::move(name)) {}
+struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
+  Impl(HostRef host, Reactor& reactor, std::string name, EngineWords words, IsInit is_init)
+      : host(host),
+        reactor(reactor),
+        name(std::move(name)),
+        words(std::move(words)),
+        is_init(std::move(is_init)) {}
+
+  // A connection from before the init was known.
+  struct Early {
+    UniqueFd fd;
+    pid_t pid = 0;
+    Pidfd process;  // where is_init will be asked of it
+  };
 
   const HostRef host;
   Reactor& reactor;
   const std::string name;
+  const EngineWords words;
+  const IsInit is_init;  // may be empty
   std::unique_ptr<AgentListener> listener;
 
   mutable std::mutex mutex;
@@ -52,10 +62,10 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
   Live live;
   Pidfd init;
   Reactor::WatchId watch = 0;
-  std::unique_ptr<ExecStream> stream;
+  std::unique_ptr<ByteStream> stream;
   OnLost on_lost;
-  std::weak_ptr<Sandbox> self;
-  std::vector<UniqueFd> early;
+  std::weak_ptr<EngineSandbox> self;
+  std::vector<Early> early;
   std::shared_ptr<AgentChannel> channel;
   bool begun = false, ready = false, over = false, paused = false;
   std::string why;
@@ -70,16 +80,49 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
   bool Accept(const AgentPeer& peer) {
     const std::lock_guard lock(mutex);
     if (over || channel != nullptr) return false;
-    return begun ? peer.pid == live.pid : early.size() < kMaxEarly;
+    if (!begun) return early.size() < kMaxEarly;
+    if (live.pid > 0 || !is_init) return peer.pid > 0 && peer.pid == live.pid;
+    auto process = Pidfd::Open(peer.pid);
+    if (!process || !IsTheInit(peer.pid, *process)) return false;
+    const Status taken = TakeInit(peer.pid, *std::move(process));
+    if (!taken) host.LogWarn("sandbox " + name + " can't be watched: " + taken.error().message);
+    return taken.ok();
   }
 
   void OnConnect(UniqueFd fd) {
     const std::lock_guard lock(mutex);
     if (over || channel != nullptr) return;
-    if (begun)
-      Open(std::move(fd));
-    else if (early.size() < kMaxEarly)
-      early.push_back(std::move(fd));
+    if (begun) return Open(std::move(fd));
+    if (early.size() >= kMaxEarly) return;
+    Early one{std::move(fd), 0, {}};
+    one.pid = PeerPid(one.fd.get());
+    if (is_init) {
+      auto process = Pidfd::Open(one.pid);
+      if (!process) return;
+      one.process = *std::move(process);
+    }
+    early.push_back(std::move(one));
+  }
+
+  // With the lock held. A process that has ended meanwhile may have left its pid to the one asked about.
+  bool IsTheInit(pid_t pid, const Pidfd& process) const { return is_init(pid) && !process.Ended(); }
+
+  // With the lock held: what shows the init's end, and why.
+  Status TakeInit(pid_t pid, Pidfd process) {
+    if (const std::string file = OomFileOf(pid); !file.empty()) {
+      oom.reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+      oom_told = OomKills();
+    }
+    if (const std::string file = MemoryUseFileOf(pid); !file.empty())
+      memory_use.reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+    auto watched = reactor.Watch(process.get(), EPOLLIN, [me = shared_from_this()](uint32_t) {
+      me->Lose(Loss::kEnded, "the sandbox has ended");
+    });
+    if (!watched) return watched.error();
+    watch = *watched;
+    init = std::move(process);
+    live.pid = pid;
+    return {};
   }
 
   // With the lock held; handlers come later, on the reactor's thread.
@@ -114,7 +157,7 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
 
   void Lose(Loss loss, const std::string& reason) {
     std::shared_ptr<AgentChannel> lost;
-    std::shared_ptr<Sandbox> sandbox;
+    std::shared_ptr<EngineSandbox> sandbox;
     OnLost tell;
     {
       const std::lock_guard lock(mutex);
@@ -176,9 +219,9 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
   void Amend(uint64_t before, AgentOutcome& outcome) {
     if (outcome.code != CSB_OK && paused_now()) {
       const std::string container = Name();
-      outcome.message = "the container " + container +
+      outcome.message = "the " + words.kind + " " + container +
                         " is paused: " + outcome.message.substr(0, outcome.message.find(", and "));
-      outcome.hint = "docker unpause " + container + "; what runs in it goes on then";
+      outcome.hint = words.unpause + container + "; what runs in it goes on then";
       return;
     }
     if (outcome.code == CSB_OK) {
@@ -189,7 +232,7 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
       const auto result = json::ParseObject(outcome.result);
       const json::Value* held = result ? json::Find(*result, "memory_used") : nullptr;
       const uint64_t told = held != nullptr && held->IsUint64() ? held->GetUint64() : 0;
-      return AmendToOom(outcome, EndIfStuck(told) ? limit + kStuck : limit, kOomHint);
+      return AmendToOom(outcome, EndIfStuck(told) ? limit + kStuck : limit, words.oom_hint);
     }
     if (outcome.code != CSB_E_GONE) return;
     if (!OomTook(before)) {
@@ -203,16 +246,19 @@ struct Sandbox::Impl : std::enable_shared_from_this<Impl> {
     outcome.message =
         "OOM killed: the whole sandbox was ended and is started again; the sandbox's memory limit is " +
         FormatSize(live.limits.memory);
-    outcome.hint = kOomHint;
+    outcome.hint = words.oom_hint;
   }
 };
 
-Sandbox::Sandbox(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Sandbox::~Sandbox() { Detach(); }
+EngineSandbox::EngineSandbox(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
+EngineSandbox::~EngineSandbox() { Detach(); }
 
-Result<std::shared_ptr<Sandbox>> Sandbox::Listen(HostRef host, Reactor& reactor, const std::string& name,
-                                                 const std::string& control, mode_t mode) {
-  auto impl = std::make_shared<Impl>(host, reactor, name);
+Result<std::shared_ptr<EngineSandbox>> EngineSandbox::Listen(HostRef host, Reactor& reactor,
+                                                             const std::string& name,
+                                                             const EngineWords& words,
+                                                             const std::string& control, mode_t mode,
+                                                             IsInit is_init) {
+  auto impl = std::make_shared<Impl>(host, reactor, name, words, std::move(is_init));
   const std::string path = NewHostSocket(control);
   const std::weak_ptr<Impl> weak = impl;
   auto listener = AgentListener::Create(
@@ -227,19 +273,20 @@ Result<std::shared_ptr<Sandbox>> Sandbox::Listen(HostRef host, Reactor& reactor,
   if (!listener) return listener.error();
   impl->listener = *std::move(listener);
   if (chmod(path.c_str(), mode) != 0) return ErrnoError("chmod", path);
-  std::shared_ptr<Sandbox> sandbox(new Sandbox(impl));
+  std::shared_ptr<EngineSandbox> sandbox(new EngineSandbox(impl));
   impl->self = sandbox;
   return sandbox;
 }
 
-std::shared_ptr<Sandbox> Sandbox::ForStream(HostRef host, Reactor& reactor, const std::string& name) {
-  auto impl = std::make_shared<Impl>(host, reactor, name);
-  std::shared_ptr<Sandbox> sandbox(new Sandbox(impl));
+std::shared_ptr<EngineSandbox> EngineSandbox::ForStream(HostRef host, Reactor& reactor,
+                                                        const std::string& name, const EngineWords& words) {
+  auto impl = std::make_shared<Impl>(host, reactor, name, words, nullptr);
+  std::shared_ptr<EngineSandbox> sandbox(new EngineSandbox(impl));
   impl->self = sandbox;
   return sandbox;
 }
 
-Status Sandbox::Begin(Live live, std::unique_ptr<ExecStream> stream, OnLost on_lost) {
+Status EngineSandbox::Begin(Live live, std::unique_ptr<ByteStream> stream, OnLost on_lost) {
   Impl& i = *impl_;
   const std::lock_guard lock(i.mutex);
   i.live = std::move(live);
@@ -250,26 +297,22 @@ Status Sandbox::Begin(Live live, std::unique_ptr<ExecStream> stream, OnLost on_l
     i.Open(i.stream->TakeSocket());
     return {};
   }
-  auto init = Pidfd::Open(i.live.pid);
-  if (!init) return Error{CSB_E_UNAVAILABLE, "the container ended at once", "", true};
-  i.init = *std::move(init);
-  if (const std::string file = OomFileOf(i.live.pid); !file.empty()) {
-    i.oom.reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
-    i.oom_told = i.OomKills();
+  auto early = std::exchange(i.early, {});
+  if (i.live.pid > 0 || !i.is_init) {
+    auto init = Pidfd::Open(i.live.pid);
+    if (!init) return Error{CSB_E_UNAVAILABLE, "the " + i.words.kind + " ended at once", "", true};
+    if (Status s = i.TakeInit(i.live.pid, *std::move(init)); !s) return s;
   }
-  if (const std::string file = MemoryUseFileOf(i.live.pid); !file.empty())
-    i.memory_use.reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
-  auto watch = i.reactor.Watch(i.init.get(), EPOLLIN,
-                               [me = impl_](uint32_t) { me->Lose(Loss::kEnded, "the sandbox has ended"); });
-  if (!watch) return watch.error();
-  i.watch = *watch;
-  for (UniqueFd& fd : i.early)
-    if (i.channel == nullptr && PeerPid(fd.get()) == i.live.pid) i.Open(std::move(fd));
-  i.early.clear();
+  for (Impl::Early& one : early) {
+    if (i.channel != nullptr) break;
+    if (i.live.pid == 0 && i.IsTheInit(one.pid, one.process))
+      if (Status s = i.TakeInit(one.pid, std::move(one.process)); !s) return s;
+    if (one.pid > 0 && one.pid == i.live.pid) i.Open(std::move(one.fd));
+  }
   return {};
 }
 
-Status Sandbox::WaitReady(milliseconds limit) {
+Status EngineSandbox::WaitReady(milliseconds limit) {
   Impl& i = *impl_;
   std::unique_lock lock(i.mutex);
   i.changed.wait_for(lock, limit, [&] { return i.ready || i.over; });
@@ -281,65 +324,63 @@ Status Sandbox::WaitReady(milliseconds limit) {
   return Error{
       CSB_E_UNAVAILABLE,
       "the agent of sandbox " + i.name + " did not answer within " + std::to_string(limit.count()) + " ms",
-      "the machine may be overloaded: try again; or set docker.channel=exec, if the engine does not see "
-      "this machine's folders or processes",
-      true};
+      i.words.channel_hint, true};
 }
 
-std::shared_ptr<AgentChannel> Sandbox::channel() const {
+std::shared_ptr<AgentChannel> EngineSandbox::channel() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->ready && !impl_->paused && impl_->channel != nullptr && impl_->channel->ready()
              ? impl_->channel
              : nullptr;
 }
 
-bool Sandbox::over() const {
+bool EngineSandbox::over() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->over;
 }
 
-const Live& Sandbox::live() const { return impl_->live; }
+const Live& EngineSandbox::live() const { return impl_->live; }
 
-void Sandbox::Claim(const std::string& user, const std::string& name, OnLost on_lost) {
+void EngineSandbox::Claim(const std::string& user, const std::string& name, OnLost on_lost) {
   const std::lock_guard lock(impl_->mutex);
   impl_->on_lost = std::move(on_lost);
   impl_->live.user = user;
   impl_->live.name = name;
 }
 
-void Sandbox::set_enforced(Enforced enforced) {
+void EngineSandbox::set_enforced(Enforced enforced) {
   const std::lock_guard lock(impl_->mutex);
   impl_->enforced = std::move(enforced);
 }
 
-Enforced Sandbox::enforced() const {
+Enforced EngineSandbox::enforced() const {
   const std::lock_guard lock(impl_->mutex);
   return impl_->enforced;
 }
 
-OutcomeHook Sandbox::Hook() {
+OutcomeHook EngineSandbox::Hook() {
   return [me = impl_, before = impl_->OomKills()](uint32_t, AgentOutcome& outcome) {
     me->Amend(before, outcome);
   };
 }
 
-void Sandbox::NoteOom() { impl_->oom_seen = true; }
+void EngineSandbox::NoteOom() { impl_->oom_seen = true; }
 
-bool Sandbox::SawOom() const { return impl_->OomTook(0); }
+bool EngineSandbox::SawOom() const { return impl_->OomTook(0); }
 
-void Sandbox::SetPaused(bool paused) {
+void EngineSandbox::SetPaused(bool paused) {
   const std::lock_guard lock(impl_->mutex);
   impl_->paused = paused;
 }
 
-bool Sandbox::paused() const { return impl_->paused_now(); }
+bool EngineSandbox::paused() const { return impl_->paused_now(); }
 
-void Sandbox::MarkEnded(const std::string& why) {
+void EngineSandbox::MarkEnded(const std::string& why) {
   impl_->ended_by_engine = true;
   impl_->reactor.Post([me = impl_, why] { me->Lose(Loss::kEnded, why); });
 }
 
-double Sandbox::CpuPercent(uint64_t cpu_ns) {
+double EngineSandbox::CpuPercent(uint64_t cpu_ns) {
   const std::lock_guard lock(impl_->mutex);
   const auto now = Clock::now();
   const double passed = std::chrono::duration<double, std::nano>(now - impl_->last_cpu_at).count();
@@ -353,17 +394,17 @@ double Sandbox::CpuPercent(uint64_t cpu_ns) {
   return percent;
 }
 
-bool Sandbox::Kill() {
+bool EngineSandbox::Kill() {
   const std::lock_guard lock(impl_->mutex);
   // An engine that names this process itself is no engine to obey.
   return impl_->init && impl_->live.pid != getpid() && impl_->init.Signal(SIGKILL).ok();
 }
 
-void Sandbox::Detach() {
+void EngineSandbox::Detach() {
   // Taken under the lock: two threads may let go at once.
   std::shared_ptr<AgentChannel> channel;
   std::unique_ptr<AgentListener> listener;
-  std::unique_ptr<ExecStream> stream;
+  std::unique_ptr<ByteStream> stream;
   Reactor::WatchId watch = 0;
   {
     const std::lock_guard lock(impl_->mutex);
@@ -382,4 +423,4 @@ void Sandbox::Detach() {
   if (channel) channel->End({CSB_E_GONE, "the host process lets go of the sandbox", "", true});
 }
 
-}  // namespace csb::docker
+}  // namespace csb

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/docker/host_cgroup.h"
+#include "plugins/common/host_cgroup.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-namespace csb::docker {
+namespace csb {
 namespace {
 
 constexpr char kV1Mounts[] =
@@ -67,4 +67,4 @@ TEST(HostCgroup, AnotherProcessesLimitsAreNotTheContainers) {
 }
 
 }  // namespace
-}  // namespace csb::docker
+}  // namespace csb
