@@ -29,6 +29,11 @@ std::string CurrentFolder() {
   return std::filesystem::current_path(error).string();
 }
 
+ConfigSources SourcesOf(const AppOptions& options) {
+  return {FindConfigFile(options.config_file, options.environ), options.environ, options.keys,
+          CurrentFolder()};
+}
+
 // Where the plugins are has to be known before all their options are; everything else waits for the schema.
 Result<Config> FindPluginDirs(const ConfigSources& sources, const Environ& environ) {
   static const Schema* const schema = [] {
@@ -84,9 +89,13 @@ Result<std::unique_ptr<App>> App::Create(const AppOptions& options) {
   return app;
 }
 
+ScanResult App::FindPlugins(const AppOptions& options) {
+  auto folders = FindPluginDirs(SourcesOf(options), options.environ);
+  return folders ? ScanPlugins(PluginDirs(*folders)) : ScanResult();
+}
+
 Status App::Load(const AppOptions& options) {
-  const ConfigSources sources{FindConfigFile(options.config_file, options.environ), options.environ,
-                              options.keys, CurrentFolder()};
+  const ConfigSources sources = SourcesOf(options);
   if (auto status = schema_.Add("host", HostOptions()); !status) return status.error();
   auto folders = FindPluginDirs(sources, options.environ);
   if (!folders) return folders.error();
@@ -202,6 +211,12 @@ Status App::StartFrontends(const std::vector<std::string>& names, std::function<
     if (auto status = frontends_.back()->Start(on_finished); !status) return status;
   }
   return {};
+}
+
+Status App::RunPluginCommand(const LoadedPlugin& plugin, const csb_command_v1& table, const std::string& name,
+                             const std::vector<std::string>& arguments, const PrintText& print) {
+  MakeThreads();
+  return RunCommand(plugin, table, name, arguments, *this, print);
 }
 
 void App::Reload() {

@@ -27,6 +27,7 @@
 #include "clara_sandbox/service.h"
 #include "host/config/config.h"
 #include "host/log/logger.h"
+#include "host/plugin/command.h"
 #include "host/plugin/host_services.h"
 #include "host/plugin/loader.h"
 
@@ -58,6 +59,9 @@ class App final : public HostServices {
   // CSB_E_INVALID: the configuration is wrong; the message has a line for each mistake.
   static Result<std::unique_ptr<App>> Create(const AppOptions& options);
   ~App() override;
+  // What is in the folders of sandbox.plugin_dirs, whatever else is configured; nothing where these are
+  // wrong.
+  static ScanResult FindPlugins(const AppOptions& options);
 
   const csb::host::Config& config() const { return *config_; }
   const Schema& schema() const { return schema_; }
@@ -77,6 +81,10 @@ class App final : public HostServices {
   // The error names the frontend; those already started stay until Shutdown. on_finished: [any] thread.
   Status StartFrontends(const std::vector<std::string>& names, std::function<void(int)> on_finished);
   void Reload();
+
+  // Runs a command of a plugin's own, with the host that its instances get. Makes no backend.
+  Status RunPluginCommand(const LoadedPlugin& plugin, const csb_command_v1& table, const std::string& name,
+                          const std::vector<std::string>& arguments, const PrintText& print);
 
   // Frontends accept nothing new, running operations get `grace` to end, then everything is taken down.
   // A plugin that does not let go after `patience` more ends the process with exit code 1: sandboxes live on

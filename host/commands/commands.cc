@@ -5,6 +5,7 @@
 #include <exception>
 #include <iterator>
 
+#include "host/commands/plugin_command.h"
 #include "host/commands/print.h"
 #include "host/commands/signals.h"
 #include "host/config/suggest.h"
@@ -33,12 +34,13 @@ void PrintOptions(std::span<const OptionSpec> options) {
   }
 }
 
-int PrintHelp() {
+int PrintHelp(const Arguments& arguments) {
   std::printf(
       "Runs code that nobody vouches for, each user's in an own sandbox.\n\n%s\n  clara-sandbox COMMAND "
       "…\n\n%s\n",
       Paint("Usage", Colour::kBold).c_str(), Paint("Commands", Colour::kBold).c_str());
   for (const Command* command : kCommands) std::printf("  %-9s %s\n", command->name, command->summary);
+  PrintPluginCommands(arguments);
   std::printf(
       "\n`clara-sandbox COMMAND --help` tells more. Every command takes --config FILE and every "
       "configuration key as\n"
@@ -79,7 +81,8 @@ int Dispatch(const std::vector<std::string>& words) {
     return FinishOutput() ? kExitOk : kExitFailure;
   }
   const std::vector<std::string>& rest = arguments->rest;
-  if (arguments->Has("help") || (!rest.empty() && rest[0] == "help" && rest.size() == 1)) return PrintHelp();
+  if (arguments->Has("help") || (!rest.empty() && rest[0] == "help" && rest.size() == 1))
+    return PrintHelp(*arguments);
   if (rest.empty()) return Misused("which command?", "clara-sandbox --help");
   const bool help = rest[0] == "help";  // help run = run --help
   const std::string& name = help ? rest[1] : rest[0];
@@ -90,6 +93,8 @@ int Dispatch(const std::vector<std::string>& words) {
       return RunCommand(*command, {rest.begin() + 1, rest.end()}, arguments->keys, arguments->Text("config"));
     known.emplace_back(command->name);
   }
+  const std::vector<std::string> of_plugin(rest.begin() + (help ? 1 : 0), rest.end());
+  if (const auto code = PluginMain(of_plugin, arguments->keys, arguments->Text("config"), help)) return *code;
   const std::string near = Nearest(name, known);
   return Misused("unknown command " + Quoted(name) + (near.empty() ? "" : "; did you mean " + near + "?"),
                  "clara-sandbox --help");

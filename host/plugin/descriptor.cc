@@ -10,6 +10,7 @@
 #include <string>
 
 #include "clara_sandbox/cpp/plugin.h"
+#include "host/plugin/command.h"
 #include "host/plugin/loader.h"
 
 namespace csb::host {
@@ -20,6 +21,7 @@ constexpr const char* kRebuild =
     "build the plugin against the headers of this host, or install the version for it";
 constexpr const char* kFault = "this is a fault of the plugin; see docs/plugin-contract.md";
 constexpr uint32_t kMaxOptions = 1000;
+constexpr uint32_t kMaxCommands = 100;
 
 // What a plugin of the first release has. Fields added later are optional: test them with CSB_HAS.
 #define CSB_END_OF(type, field) (offsetof(type, field) + sizeof(type::field))
@@ -28,6 +30,8 @@ constexpr size_t kOptionSize = CSB_END_OF(csb_option, max);
 constexpr size_t kBackendSize = CSB_END_OF(csb_backend_v1, calls);  // NOLINT(bugprone-sizeof-expression)
 constexpr size_t kCallsSize = CSB_END_OF(csb_op_calls, close);
 constexpr size_t kFrontendSize = CSB_END_OF(csb_frontend_v1, reload);
+constexpr size_t kCommandSize = CSB_END_OF(csb_command, details);
+constexpr size_t kCommandTableSize = CSB_END_OF(csb_command_v1, run);
 
 Error Mismatch(const std::string& who, const char* field, const std::string& has, const std::string& needs) {
   return {CSB_E_UNSUPPORTED, who + ": " + field + " is " + has + ", this host needs " + needs, kRebuild,
@@ -162,6 +166,41 @@ Status CheckFrontendTable(std::string_view plugin, const csb_frontend_v1* table)
                      {"start", table->start != nullptr},
                      {"stop", table->stop != nullptr},
                      {"destroy", table->destroy != nullptr}});
+}
+
+Status CheckCommandTable(std::string_view plugin, const csb_command_v1* table) {
+  const std::string who = "plugin " + std::string(plugin);
+  if (table == nullptr)
+    return Error{CSB_E_UNSUPPORTED, who + " has no commands", "`clara-sandbox --help` lists those there are",
+                 false};
+  if (Status s = CheckSize(who, "csb_command_v1.struct_size", table->struct_size, kCommandTableSize); !s)
+    return s;
+  if (table->command_count == 0 || table->command_count > kMaxCommands)
+    return Broken(who, "csb_command_v1.command_count is " + std::to_string(table->command_count) + ", 1 to " +
+                           std::to_string(kMaxCommands) + " are possible");
+  if (Status s = CheckTable(who, "csb_command_v1",
+                            {{"commands", table->commands != nullptr}, {"run", table->run != nullptr}});
+      !s)
+    return s;
+  for (uint32_t i = 0; i < table->command_count; ++i) {
+    const csb_command& command = *CommandAt(*table, i);
+    const std::string which = "command " + std::to_string(i) + " ";
+    if (Status s = CheckSize(who, "csb_command.struct_size", command.struct_size, kCommandSize); !s) return s;
+    if (command.struct_size != table->commands->struct_size ||
+        command.struct_size % alignof(csb_command) != 0)
+      return Broken(who, which +
+                             "has another struct_size than the first, or one that is not a multiple of its "
+                             "alignment");
+    if (command.name == nullptr || !ValidName(command.name))
+      return Broken(who, which + "has no name of the form [a-z][a-z0-9-]{0,31}");
+    if (command.arguments == nullptr || command.details == nullptr || command.summary == nullptr ||
+        command.summary[0] == 0)
+      return Broken(who, which + "(" + command.name + ") has no arguments, details or summary");
+    for (uint32_t j = 0; j < i; ++j)
+      if (std::strcmp(CommandAt(*table, j)->name, command.name) == 0)
+        return Broken(who, which + "has the name '" + command.name + "' of another");
+  }
+  return {};
 }
 
 }  // namespace csb::host

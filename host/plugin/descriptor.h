@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "clara_sandbox/backend.h"
+#include "clara_sandbox/command.h"
 #include "clara_sandbox/cpp/result.h"
 #include "clara_sandbox/frontend.h"
 #include "clara_sandbox/plugin.h"
@@ -22,5 +23,6 @@ namespace csb::host {
 // The tables behind an interface; `plugin` stands in the message. null is an error, too.
 Status CheckBackendTable(std::string_view plugin, const csb_backend_v1* table);
 Status CheckFrontendTable(std::string_view plugin, const csb_frontend_v1* table);
+Status CheckCommandTable(std::string_view plugin, const csb_command_v1* table);
 
 }  // namespace csb::host
