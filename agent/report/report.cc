@@ -57,6 +57,8 @@ void OwnMachine(json::Writer& w) {
 void Rights(json::Writer& w) {
   const std::string status = ReadSmallFile("/proc/self/status").value_or("");
   Optional(w, "seccomp", Number(StatusField(status, "Seccomp")));
+  // One more with the agent's own: an engine's filter alone is no allowlist.
+  Optional(w, "seccomp_filters", Number(StatusField(status, "Seccomp_filters")));
   Optional(w, "no_new_privs", Number(StatusField(status, "NoNewPrivs")));
   json::Member(w, "cap_effective", StatusField(status, "CapEff"));
   json::Member(w, "cap_bounding", StatusField(status, "CapBnd"));

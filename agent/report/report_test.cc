@@ -210,7 +210,8 @@ TEST_F(Cgroup, ReportTellsWhatHoldsACommandOfTheUser) {
   for (const auto& name : json::Find(*report, "interfaces")->GetArray()) lo = lo || name == "lo";
   EXPECT_TRUE(lo);
   EXPECT_TRUE(json::Find(*report, "unreachable_routes")->IsArray());
-  for (const char* name : {"memory_limit", "memory_swap_limit", "cpu_cores", "pids_limit", "seccomp"})
+  for (const char* name :
+       {"memory_limit", "memory_swap_limit", "cpu_cores", "pids_limit", "seccomp", "seccomp_filters"})
     EXPECT_TRUE(report->HasMember(name)) << name;
 }
 
