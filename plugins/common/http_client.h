@@ -37,7 +37,9 @@ struct HttpEndpoint {
   std::string unix_socket;  // absolute path; empty: TCP
   // PEM files, for https only. ca empty: the system's.
   std::string ca, certificate, key;
-  bool verify = true;  // the server's certificate and name
+  bool verify = true;     // the server's certificate and name
+  bool any_name = false;  // `ca` is the server's very certificate: what name stands in it does not matter
+  bool tls13 = false;     // TLS 1.3 at least, else 1.2
 };
 
 struct HttpRequest {

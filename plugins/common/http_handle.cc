@@ -56,6 +56,8 @@ Status CheckEndpoint(const HttpEndpoint& endpoint) {
     return invalid("the path of the server's socket is longer than " +
                    std::to_string(sizeof(sockaddr_un::sun_path) - 1) +
                    " bytes: " + Printable(endpoint.unix_socket, 200));
+  if (endpoint.any_name && endpoint.ca.empty())
+    return invalid("a server of any name needs its own certificate to be known by");
   if (endpoint.certificate.empty() != endpoint.key.empty())
     return invalid("a client's certificate needs its key, and a key its certificate");
   return {};
@@ -94,9 +96,10 @@ Status HttpHandle::Configure() {
   set(CURLOPT_TCP_KEEPALIVE, 1L);
   set(CURLOPT_USERAGENT, "clara-sandbox/" CSB_VERSION);
   set(CURLOPT_QUICK_EXIT, 1L);  // a cancelled call does not wait for its look-up of a name
-  set(CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
+  set(CURLOPT_SSLVERSION,
+      static_cast<long>(endpoint_.tls13 ? CURL_SSLVERSION_TLSv1_3 : CURL_SSLVERSION_TLSv1_2));
   set(CURLOPT_SSL_VERIFYPEER, endpoint_.verify ? 1L : 0L);
-  set(CURLOPT_SSL_VERIFYHOST, endpoint_.verify ? 2L : 0L);
+  set(CURLOPT_SSL_VERIFYHOST, endpoint_.verify && !endpoint_.any_name ? 2L : 0L);
   if (!endpoint_.ca.empty()) {
     set(CURLOPT_CAINFO, endpoint_.ca.c_str());
     set(CURLOPT_CAPATH, nullptr);  // the given one only

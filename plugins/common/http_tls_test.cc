@@ -30,7 +30,8 @@ struct Free {
   void operator()(FILE* file) const { fclose(file); }
 };
 
-// A certificate and its key as PEM files; without an issuer an authority of its own.
+// A certificate and its key as PEM files; without an issuer an authority of its own, or, if it has a host, a
+// server's that vouches for itself.
 struct Identity {
   std::unique_ptr<EVP_PKEY, Free> key{EVP_EC_gen("P-256")};
   std::unique_ptr<X509, Free> certificate{X509_new()};
@@ -57,7 +58,7 @@ struct Identity {
       X509_add_ext(x, extension, -1);
       X509_EXTENSION_free(extension);
     };
-    if (issuer == nullptr) extend(NID_basic_constraints, "critical,CA:TRUE");
+    if (issuer == nullptr && host.empty()) extend(NID_basic_constraints, "critical,CA:TRUE");
     if (!host.empty()) extend(NID_subject_alt_name, host);
     EXPECT_GT(X509_sign(x, issuer == nullptr ? key.get() : issuer->key.get(), EVP_sha256()), 0);
     const std::unique_ptr<FILE, Free> pem(fopen(certificate_file.c_str(), "we")),
@@ -82,11 +83,14 @@ class HttpTls : public ::testing::Test {
 
   // Asks for a certificate of the authority, answers each request, and an upgrade by echoing until the end.
   std::unique_ptr<testing::FakeServer> Server(const std::string& host = "IP:127.0.0.1") {
-    const Identity server(folder_, "server", host, authority_.get());
+    return Serve(Identity(folder_, "server", host, authority_.get()));
+  }
+  std::unique_ptr<testing::FakeServer> Serve(const Identity& server, int newest = TLS1_3_VERSION) {
     std::shared_ptr<SSL_CTX> context(SSL_CTX_new(TLS_server_method()), Free());
     EXPECT_EQ(SSL_CTX_use_certificate(context.get(), server.certificate.get()), 1);
     EXPECT_EQ(SSL_CTX_use_PrivateKey(context.get(), server.key.get()), 1);
     EXPECT_EQ(SSL_CTX_load_verify_locations(context.get(), authority_->certificate_file.c_str(), nullptr), 1);
+    SSL_CTX_set_max_proto_version(context.get(), newest);
     SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
     return std::make_unique<testing::FakeServer>(
         [context](Peer& peer) {
@@ -157,6 +161,37 @@ TEST_F(HttpTls, SaysWhichSideIsNotBelieved) {
   ExpectRefused(missing, "certificate");
   auto other = Server("DNS:other.example");
   ExpectRefused(Endpoint(*other, authority_.get(), client_.get()), "127.0.0.1");
+}
+
+// By the server's own certificate, which vouches for itself and for names that nobody asks for.
+TEST_F(HttpTls, APinnedCertificateIsBelievedUnderAnyNameAndNoOther) {
+  const Identity own(folder_, "own", "DNS:incus.example", nullptr),
+      impostor(folder_, "impostor", "DNS:incus.example", nullptr);
+  auto server = Serve(own);
+  HttpEndpoint endpoint = Endpoint(*server, &own, client_.get());
+  ExpectRefused(endpoint, "127.0.0.1");
+  endpoint.any_name = true;
+  auto answer = Call(endpoint);
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->body, "{}");
+  auto other = Serve(impostor);
+  HttpEndpoint pinned = Endpoint(*other, &own, client_.get());
+  pinned.any_name = true;
+  ExpectRefused(pinned, "certificate");
+  pinned.ca.clear();
+  auto unpinned = HttpClient::Create(*reactor_, pinned);
+  ASSERT_FALSE(unpinned);
+  EXPECT_EQ(unpinned.error().code, CSB_E_INVALID);
+}
+
+TEST_F(HttpTls, AnOldServerIsRefusedWhereTls13IsAskedFor) {
+  const Identity own(folder_, "own", "IP:127.0.0.1", nullptr);
+  auto server = Serve(own, TLS1_2_VERSION);
+  HttpEndpoint endpoint = Endpoint(*server, &own, client_.get());
+  auto answer = Call(endpoint);
+  ASSERT_TRUE(answer) << answer.error().message;
+  endpoint.tls13 = true;
+  ExpectRefused(endpoint, "version");
 }
 
 // Much more than one TLS record at once: what is decrypted already makes nothing readable.
