@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "plugins/common/printable.h"
 #include "plugins/incus/engine_error.h"
 #include "plugins/incus/engine_impl.h"
 #include "plugins/incus/engine_json.h"
@@ -242,6 +243,15 @@ Result<Ran> Engine::Run(const std::string& name, const std::vector<std::string>&
   if (!out) return out.error();
   if (!err) return err.error();
   return ran;
+}
+
+Result<std::string> Engine::ConsoleLog(const std::string& name, Limit limit) {
+  constexpr size_t kMost = 1 << 10;
+  auto answer = client_->Call({.target = InstancePath(name) + "/console" + impl_->query, .timeout = limit});
+  if (!answer) return TransportError(client_->endpoint(), answer.error());
+  if (answer->status != 200) return EngineError("read the console of " + name, *answer);
+  const std::string& all = answer->body;
+  return Printable(std::string_view(all).substr(all.size() - std::min(all.size(), kMost)), kMost);
 }
 
 Status Engine::PutFile(const std::string& name, const std::string& path, int mode, const std::string& content,

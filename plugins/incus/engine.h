@@ -79,6 +79,7 @@ struct ProfileInfo {
   std::string name;
   Config config;
   std::string etag;
+  Devices devices = {};
 };
 
 struct VolumeInfo {
@@ -97,6 +98,7 @@ struct ImageInfo {
   std::string fingerprint, type;  // "container", "virtual-machine"
   std::string architecture;
   Config properties;
+  uint64_t size = 0;  // bytes as it is stored, compressed perhaps
 };
 
 struct NetworkInfo {
@@ -155,6 +157,8 @@ class Engine {
   Status DeleteInstance(const std::string& name, Limit limit);
   // As root of the instance, to its end; nothing is read from stdin.
   Result<Ran> Run(const std::string& name, const std::vector<std::string>& argv, Limit limit);
+  // The last of what its processes wrote to the console, made printable, at most 1 KiB.
+  Result<std::string> ConsoleLog(const std::string& name, Limit limit);
   // Parents must be there. mode: 0755.
   Status PutFile(const std::string& name, const std::string& path, int mode, const std::string& content,
                  Limit limit);
@@ -184,11 +188,18 @@ class Engine {
   Status DeleteVolume(const std::string& pool, const std::string& name, const std::string& member,
                       Limit limit);  // gone: no error
   Result<std::vector<VolumeInfo>> Volumes(const std::string& pool, const std::string& prefix, Limit limit);
+  // To another member of the cluster; it must be in no instance's use.
+  Status MoveVolume(const std::string& pool, const std::string& name, const std::string& from,
+                    const std::string& to, Limit limit);
 
   // ---- images ----
   // By alias or fingerprint, of those the server has. type: "container" or "virtual-machine": an alias may
   // stand for one of each.
   Result<ImageInfo> Image(const std::string& name, const std::string& type, Limit limit);
+  // One that the server has fetched from another: server "https://images.linuxcontainers.org", alias
+  // "debian/12/cloud". CSB_E_NOT_FOUND.
+  Result<ImageInfo> CachedImage(const std::string& server, const std::string& alias, const std::string& type,
+                                Limit limit);
 
   // ---- networks ----
   Result<NetworkInfo> Network(const std::string& name, Limit limit);

@@ -140,6 +140,16 @@ Config ReadConfig(const json::Value& object, const char* member) {
   return out;
 }
 
+Devices ReadDevices(const json::Value& object, const char* member) {
+  Devices out;
+  const json::Value& devices = Inner(object, member);
+  for (const auto& device : devices.GetObject()) {
+    const std::string name(device.name.GetString(), device.name.GetStringLength());
+    if (device.value.IsObject()) out.emplace(name, ReadConfig(devices, name.c_str()));
+  }
+  return out;
+}
+
 ServerInfo ReadServer(const json::Value& metadata) {
   ServerInfo out;
   out.trusted = Text(metadata, "auth") == "trusted";
@@ -169,11 +179,7 @@ InstanceInfo ReadInstance(const json::Value& metadata) {
   out.location = Text(metadata, "location");
   out.created = Text(metadata, "created_at");
   out.config = ReadConfig(metadata, "config");
-  const json::Value& devices = Inner(metadata, "expanded_devices");
-  for (const auto& device : devices.GetObject()) {
-    const std::string name(device.name.GetString(), device.name.GetStringLength());
-    if (device.value.IsObject()) out.devices.emplace(name, ReadConfig(devices, name.c_str()));
-  }
+  out.devices = ReadDevices(metadata, "expanded_devices");
   return out;
 }
 
@@ -193,7 +199,8 @@ InstanceState ReadState(const json::Value& metadata) {
 }
 
 ProfileInfo ReadProfile(const json::Value& metadata) {
-  return {Text(metadata, "name"), ReadConfig(metadata, "config"), ""};
+  return {Text(metadata, "name"), ReadConfig(metadata, "config"), "",
+          ReadDevices(metadata, "devices")};
 }
 
 std::vector<ProfileInfo> ReadProfiles(const json::Value& metadata, std::string_view prefix) {
@@ -234,7 +241,7 @@ std::vector<ImageInfo> FindImages(const json::Value& metadata, std::string_view 
   std::vector<ImageInfo> out;
   EachItem(metadata, [&](const json::Value& item) {
     ImageInfo image{Text(item, "fingerprint"), Text(item, "type"), Text(item, "architecture"),
-                    ReadConfig(item, "properties")};
+                    ReadConfig(item, "properties"), Count(item, "size")};
     if (image.fingerprint.empty()) return;
     bool named = name.size() >= kLeastFingerprint && image.fingerprint.starts_with(name);
     if (const json::Value* aliases = json::Find(item, "aliases"))
@@ -242,6 +249,19 @@ std::vector<ImageInfo> FindImages(const json::Value& metadata, std::string_view 
         named = named || (!name.empty() && json::GetString(alias, "name") == name);
       });
     if (named) out.push_back(std::move(image));
+  });
+  return out;
+}
+
+std::vector<ImageInfo> FindCached(const json::Value& metadata, std::string_view server,
+                                  std::string_view alias) {
+  std::vector<ImageInfo> out;
+  EachItem(metadata, [&](const json::Value& item) {
+    const json::Value& source = Inner(item, "update_source");
+    if (Text(source, "server") != server || Text(source, "alias") != alias) return;
+    out.push_back({Text(item, "fingerprint"), Text(item, "type"), Text(item, "architecture"),
+                   ReadConfig(item, "properties"), Count(item, "size")});
+    if (out.back().fingerprint.empty()) out.pop_back();
   });
   return out;
 }
@@ -275,6 +295,21 @@ MemberLoad ReadLoad(const json::Value& metadata) {
     if (std::isfinite(load) && load > 0) out.load = load;
   }
   return out;
+}
+
+std::string CopyBody(const std::string& pool, const std::string& name, const std::string& from) {
+  return Object([&](json::Writer& w) {
+    json::Member(w, "name", name);
+    json::Member(w, "type", "custom");
+    json::Member(w, "content_type", "filesystem");
+    json::Key(w, "source");
+    w.StartObject();
+    json::Member(w, "type", "copy");
+    json::Member(w, "pool", pool);
+    json::Member(w, "name", name);
+    json::Member(w, "location", from);
+    w.EndObject();
+  });
 }
 
 std::string ProfileBody(const std::string& name, const std::string& description, const Config& config) {

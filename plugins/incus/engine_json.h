@@ -64,10 +64,14 @@ MemberLoad ReadLoad(const json::Value& metadata);
 
 // Those that the name stands for: an alias, a whole fingerprint, or 12 digits of it at least.
 std::vector<ImageInfo> FindImages(const json::Value& metadata, std::string_view name);
+// Of those fetched from another server.
+std::vector<ImageInfo> FindCached(const json::Value& metadata, std::string_view server, std::string_view alias);
 
 // Values that are no strings are left out.
 Config ReadConfig(const json::Value& object, const char* member);
+Devices ReadDevices(const json::Value& object, const char* member);
 
+std::string CopyBody(const std::string& pool, const std::string& name, const std::string& from);
 std::string ProfileBody(const std::string& name, const std::string& description, const Config& config);
 std::string VolumeBody(const std::string& name, const std::string& description, const Config& config);
 std::string NetworkBody(const std::string& name, const Config& config);

@@ -106,6 +106,18 @@ Result<std::vector<VolumeInfo>> Engine::Volumes(const std::string& pool, const s
       [&](const json::Value& metadata) { return ReadVolumes(metadata, prefix); });
 }
 
+// A copy, and then the old one's end: what a move of the engine's own does as well.
+Status Engine::MoveVolume(const std::string& pool, const std::string& name, const std::string& from,
+                          const std::string& to, Limit limit) {
+  const Deadline deadline(limit);
+  if (Status s = impl_->Change("POST", VolumesPath(pool) + impl_->query + TargetQuery(to),
+                               "copy the volume " + name + " from " + from + " to " + to, limit,
+                               CopyBody(pool, name, from));
+      !s)
+    return s;
+  return DeleteVolume(pool, name, from, deadline.left());
+}
+
 // ---- images ----
 
 Result<ImageInfo> Engine::Image(const std::string& name, const std::string& type, Limit limit) {
@@ -123,6 +135,15 @@ Result<ImageInfo> Engine::Image(const std::string& name, const std::string& type
   return Error{CSB_E_NOT_FOUND,
                "the image " + name + " is of type " + found.front().type + "; " + type + " is wanted",
                "incus image list tells the type of each", false};
+}
+
+Result<ImageInfo> Engine::CachedImage(const std::string& server, const std::string& alias,
+                                      const std::string& type, Limit limit) {
+  auto reply = impl_->Get("/1.0/images" + impl_->query + "&recursion=1", "look for the image " + alias, limit);
+  if (!reply) return reply.error();
+  for (const ImageInfo& image : FindCached(reply->metadata(), server, alias))
+    if (image.type == type) return image;
+  return Error{CSB_E_NOT_FOUND, "the server has not fetched " + alias + " from " + server, "", false};
 }
 
 // ---- networks ----
