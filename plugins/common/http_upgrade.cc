@@ -145,8 +145,10 @@ class Upgrading {
  private:
   static HttpResponse Response(http::response_parser<http::string_body>& parser) {
     auto& message = parser.get();
-    return {static_cast<int>(message.result_int()), std::string(message[http::field::content_type]),
-            std::move(message.body())};
+    return {.status = static_cast<int>(message.result_int()),
+            .content_type = std::string(message[http::field::content_type]),
+            .etag = std::string(message[http::field::etag]),
+            .body = std::move(message.body())};
   }
   // Comes once a second at least.
   static int Progress(void* self, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
