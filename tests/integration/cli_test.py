@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# backends: bubblewrap docker
+# backends: bubblewrap docker incus
 """`clara-sandbox run` on the real engine: exit codes, live output, stdin, signals. And the ends of serve and stdio."""
 import contextlib
 import json
@@ -16,8 +16,7 @@ import threading
 import time
 import unittest
 
-from docker_engine import Engine
-from harness import BACKEND, BINARY, Service, folders, free_port, limits, need
+from harness import BACKEND, BINARY, ENGINE, Service, folders, free_port, limits, need
 
 
 def setUpModule():
@@ -32,8 +31,8 @@ class Run(unittest.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        if BACKEND == "docker":
-            Engine().remove_all(cls.root)
+        if ENGINE:
+            ENGINE.remove_all(cls.root)
         shutil.rmtree(cls.root, ignore_errors=True)
 
     def words(self, *args):
@@ -197,8 +196,8 @@ class Run(unittest.TestCase):
 
     def live(self, user):
         """The pids of the user's sandboxes; a record whose process is gone is swept by the next host."""
-        if BACKEND == "docker":
-            return Engine().containers(self.root, f"label=clara-sandbox.user={user}", "status=running")
+        if ENGINE:
+            return ENGINE.running(self.root, user)
         pids = []
         for record in pathlib.Path(self.root, "run").glob(f"{user}-*/live.json"):
             pid = json.loads(record.read_text())["init"]["pid"]

@@ -8,22 +8,27 @@
 import json
 import os
 import pathlib
-import shutil
-import signal
 import subprocess
-import tempfile
-import time
+
+from engine_common import OwnScript, folders_left, processes_beside
 
 OWN = "clara-sandbox.installation"
 
 
 class Engine:
+    none = "no Docker engine: CSB_TEST_DOCKER_HOST is not set (tests/engines/docker.sh)"
+
     def __init__(self, host=None, image=None):
         self.host = host or os.environ.get("CSB_TEST_DOCKER_HOST", "")
         self.image = image or os.environ.get("CSB_TEST_DOCKER_IMAGE", "")
 
     def environment(self):
         return {"DOCKER_HOST": self.host, "DOCKER_SANDBOX_IMAGE": self.image}
+
+    @staticmethod
+    def options():
+        """What a host needs besides."""
+        return []
 
     def run(self, *words, check=True, timeout=60):
         done = subprocess.run(["docker", "--host", self.host, *words], stdin=subprocess.DEVNULL, capture_output=True,
@@ -41,6 +46,32 @@ class Engine:
     def pid(self, name):
         return self.inspect(name)["State"]["Pid"]
 
+    def alive(self, name):
+        return self.inspect(name)["State"]["Running"]
+
+    def identity(self, name):
+        """Another one has another, whatever it is called."""
+        return self.inspect(name)["Id"]
+
+    def told(self, name):
+        """Bytes of memory and cores that the engine was told to allow."""
+        host = self.inspect(name)["HostConfig"]
+        return {"memory": host["Memory"], "cpu": host["NanoCpus"] / 1e9}
+
+    def channel(self, name):
+        return self.inspect(name)["Config"]["Labels"]["clara-sandbox.channel"]
+
+    def folders_of_this_machine(self, name):
+        return [m["Destination"] for m in self.inspect(name)["Mounts"] if m["Type"] == "bind"]
+
+    def remove(self, name):
+        """As somebody at the command line would."""
+        self.run("rm", "-f", name)
+
+    def stranger(self, name):
+        """One that no host has made, though it looks like it."""
+        self.run("run", "-d", "--name", name, "--label", "clara-sandbox.kind=sandbox", self.image, "sleep", "300")
+
     @staticmethod
     def label(root):
         """The label of all that hosts with this state folder make; one that nothing has before the first."""
@@ -52,6 +83,14 @@ class Engine:
         more = [word for text in filters for word in ("--filter", text)]
         return self.lines("ps", "-a", "--filter", "label=" + self.label(root), *more, "--format", "{{.Names}}")
 
+    def running(self, root, user=None):
+        own = [f"label=clara-sandbox.user={user}"] if user else []
+        return self.containers(root, "status=running", *own)
+
+    def processes(self, root):
+        """Every process inside the sandboxes of `root`."""
+        return processes_beside([self.pid(name) for name in self.running(root)])
+
     def volumes(self, root):
         """Names of workspaces, and of those that were meant to be one."""
         rows = self.lines("volume", "ls", "--filter", "label=" + self.label(root), "--format",
@@ -60,10 +99,8 @@ class Engine:
 
     def left(self, root):
         """Containers, volumes and folders of sandboxes."""
-        run = pathlib.Path(root, "run/docker")
-        folders = [str(p) for p in run.iterdir() if p.name not in ("locks", "hosts")] if run.exists() else []
-        folders += [str(p) for p in pathlib.Path(root, "state/docker/users").glob("*")]
-        return self.containers(root) + self.volumes(root) + folders
+        records = [str(p) for p in pathlib.Path(root, "state/docker/users").glob("*")]
+        return self.containers(root) + self.volumes(root) + folders_left(root, "docker") + records
 
     def remove_all(self, root):
         for name in self.containers(root):
@@ -74,38 +111,10 @@ class Engine:
             self.run("network", "rm", name, check=False)
 
 
-class OwnEngine(Engine):
-    """One more engine, for a test that kills it: OwnEngine("--live-restore").up() … .close()
-
-    script/test stops what is left in CSB_TEST_ENGINES, its folder, when a test was killed itself."""
+class OwnEngine(OwnScript, Engine):
+    """One more engine, for a test that kills it: OwnEngine("--live-restore").up() … .close()"""
+    program = "docker.sh"
 
     def __init__(self, *options):
-        self.folder = tempfile.mkdtemp(prefix="csb-engine-", dir=os.environ.get("CSB_TEST_ENGINES") or "/tmp")
-        self.options = options
-        self.script = pathlib.Path(os.environ["CSB_SOURCE_DIR"], "tests/engines/docker.sh")
-        super().__init__(f"unix://{self.folder}/e/run/docker.sock", "clara-sandbox-test:latest")
-
-    def do(self, action, *options):
-        done = subprocess.run([self.script, action, "--dir", self.folder + "/e", *options], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-        if done.returncode != 0:
-            raise AssertionError(f"docker.sh {action}: {done.stdout}")
-        return done.stdout
-
-    def up(self):
-        self.do("up", *self.options)
-        return self
-
-    def stop(self, sig=signal.SIGKILL):
-        """Ends dockerd, and nothing else, with this signal."""
-        pid = int(self.do("pid"))
-        os.kill(pid, sig)
-        deadline = time.monotonic() + 40
-        while os.path.exists(f"/proc/{pid}"):
-            if time.monotonic() > deadline:
-                raise AssertionError(f"dockerd {pid} does not end")
-            time.sleep(0.02)
-
-    def close(self):
-        self.do("down", "--purge")
-        shutil.rmtree(self.folder)
+        self.make_folder(options)
+        super().__init__(f"unix://{self.dir}/run/docker.sock", "clara-sandbox-test:latest")

@@ -6,89 +6,18 @@ Every request has to be answered or to fail with a cause, and nobody's files may
 """
 import os
 import signal
-import threading
 import time
 import unittest
 
-import harness
 from docker_engine import OwnEngine
-from harness import Service
+from faults import Call, Faults
 
 
-class Call:
-    """A request in a thread of its own; started(): the command says that it runs."""
-
-    def __init__(self, service, user, command, timeout=100):
-        self.service, self.user = service, user
-        self.answer = self.status = self.error = None
-        self.mark = f"started-{time.monotonic_ns()}"
-
-        def run():
-            try:
-                self.status, self.answer = service.call("POST", user, "/shell", {
-                    "command": f"touch /workspace/.{self.mark}; {command}", "timeout": timeout})
-            except OSError as error:
-                self.error = error
-        self.thread = threading.Thread(target=run)
-        self.thread.start()
-
-    def started(self):
-        self.service.post(self.user, "shell", command=f"while [ ! -e /workspace/.{self.mark} ]; do sleep 0.02; done", timeout=20)
-        return self
-
-    def end(self, seconds=60):
-        self.thread.join(seconds)
-        if self.thread.is_alive():
-            raise AssertionError(f"{self.user} has no answer after {seconds} s\n{self.service.log_text()[-3000:]}")
-        if self.error is not None:
-            raise AssertionError(f"the connection of {self.user} broke: {self.error}")
-        return self.status, self.answer
+class Broken(Faults):
+    mode, make = "docker", OwnEngine
 
 
-class Broken(unittest.TestCase):
-    options = ()
-
-    @classmethod
-    def setUpClass(cls):
-        harness.need("docker")
-        harness.need_root("engines of its own need root")
-        cls.engine = OwnEngine(*cls.options)
-        cls.addClassCleanup(cls.engine.close)
-        cls.engine.up()
-
-    def service(self, *options, **more):
-        return Service("--docker.memory=256m", *options, mode="docker", engine=self.engine, **more)
-
-    def works_again(self, service, user, expected, seconds=30):
-        """The user's next calls are answered, at the latest after the breaker's pause, with the files that were there."""
-        deadline = time.monotonic() + seconds
-        while True:
-            status, answer = service.call("POST", user, "/shell", {"command": "cat file"})
-            if status == 200:
-                break
-            self.assertIn(status, (503, 504), answer)
-            self.assertTrue(answer["error"], "a cause is told")
-            self.assertLess(time.monotonic(), deadline, f"{answer}\n{service.log_text()[-4000:]}")
-            time.sleep(0.2)
-        self.assertEqual(answer["output"], expected, answer)
-
-    def ended_with_a_cause(self, call, *words):
-        """The sandbox was ended under it: told to end, its agent can still say that the command was cancelled."""
-        status, answer = call.end()
-        if status == 200:
-            self.assertEqual((answer["success"], answer["cause"]), (False, "cancelled"), answer)
-            return
-        self.assertGreaterEqual(status, 500, answer)
-        self.assertTrue(any(word in answer["error"] for word in words), answer)
-
-    def health(self, service):
-        began = time.monotonic()
-        status = service.request("GET", "/health")[0]
-        self.assertLess(time.monotonic() - began, 1)
-        return status
-
-
-class Restart(Broken):
+class Restart(Broken, unittest.TestCase):
     """A dockerd without live-restore: its containers end with it, or at the next start."""
 
     def restart(self, sig):
@@ -129,7 +58,7 @@ class Restart(Broken):
             self.works_again(service, "a", "a\n")
 
 
-class LiveRestore(Broken):
+class LiveRestore(Broken, unittest.TestCase):
     """A dockerd that keeps its containers while it is away: commands and their output are still there afterwards."""
     options = ("--live-restore",)
 
@@ -147,12 +76,6 @@ class LiveRestore(Broken):
             self.assertEqual(self.engine.containers(service.root), before)
             self.works_again(service, "a", "a\n")
             self.assertEqual(self.wait_for_create(service, "b"), 200)
-
-    def wait_for_create(self, service, user):
-        deadline = time.monotonic() + 30
-        while (status := service.call("POST", user, "/create", {})[0]) != 200 and time.monotonic() < deadline:
-            time.sleep(0.2)
-        return status
 
     def test_term(self):
         self.restart(signal.SIGTERM)
@@ -182,7 +105,7 @@ class LiveRestore(Broken):
     def test_a_daemon_that_hangs_is_said_and_what_is_live_goes_on(self):
         with self.service() as service:
             service.post("a", "shell", command="echo a > file")
-            pid = int(self.engine.do("pid"))
+            pid = int(self.engine.do_script("pid"))
             os.kill(pid, signal.SIGSTOP)
             try:
                 began = time.monotonic()
@@ -196,7 +119,7 @@ class LiveRestore(Broken):
             self.assertEqual(self.wait_for_create(service, "new"), 200)
 
 
-class ByHand(Broken):
+class ByHand(Broken, unittest.TestCase):
     """Somebody uses the docker command on a sandbox's container."""
 
     def setUp(self):
@@ -264,7 +187,7 @@ class ByHand(Broken):
         self.assertEqual(self.service_.post("b", "shell", command="cat file")["output"], "b\n")
 
 
-class FullDisk(Broken):
+class FullDisk(Broken, unittest.TestCase):
     options = ("--data-on", "700m")
 
     def test_it_is_told_and_passes(self):

@@ -29,7 +29,7 @@ class Tls(unittest.TestCase):
         cls.addClassCleanup(cls.engine.close)
         cls.engine.up()
         cls.address = f"tcp://127.0.0.1:{port}"
-        cls.certificates = pathlib.Path(cls.engine.folder, "e/tls")
+        cls.certificates = pathlib.Path(cls.engine.dir, "tls")
         cls.environment = {"DOCKER_HOST": cls.address, "DOCKER_TLS_VERIFY": "1", "DOCKER_CERT_PATH": str(cls.certificates),
                            "DOCKER_SANDBOX_IMAGE": cls.engine.image}
 

@@ -7,7 +7,9 @@
 
 The programs under test are those of CSB_BINARY_DIR (a build folder). CSB_TEST_BACKEND says on which backend (BACKEND):
 a test of what every backend does calls need(BACKEND) and runs once on each (`# backends:` in its head). need() skips the
-test where the engine cannot run, unless CSB_MUST_RUN names it. Docker's engine is that of CSB_TEST_DOCKER_HOST.
+test where the engine cannot run, unless CSB_MUST_RUN names it. Docker's engine is that of CSB_TEST_DOCKER_HOST, Incus's
+that of CSB_TEST_INCUS_SOCKET, or with CSB_TEST_INCUS_CLUSTER=1 a cluster; CSB_TEST_CHANNEL=exec has agents reached through
+streams of the engine.
 """
 import contextlib
 import http.client
@@ -23,14 +25,27 @@ import time
 import unittest
 import urllib.parse
 
-from docker_engine import Engine
+import docker_engine
+import incus_engine
 
 BUILD = pathlib.Path(os.environ.get("CSB_BINARY_DIR", "build/dev")).resolve()
 BINARY = BUILD / "bin" / "clara-sandbox"
 BACKEND = os.environ.get("CSB_TEST_BACKEND", "bubblewrap")
-CHANNEL = os.environ.get("CSB_TEST_DOCKER_CHANNEL", "")
-if BACKEND == "docker":
-    os.environ.update(Engine().environment())  # for all that a test starts
+CHANNEL = os.environ.get("CSB_TEST_CHANNEL", "")
+
+
+def engine_of(backend):
+    """The engine that tests of a backend use; None where it has none of its own."""
+    if backend == "docker":
+        return docker_engine.Engine()
+    if backend in ("incus", "incus-vm"):
+        return incus_engine.Cluster() if os.environ.get("CSB_TEST_INCUS_CLUSTER") else incus_engine.Engine()
+    return None
+
+
+ENGINE = engine_of(BACKEND)
+if ENGINE:
+    os.environ.update(ENGINE.environment())  # for all that a test starts
 
 
 def must_run(name):
@@ -39,11 +54,11 @@ def must_run(name):
 
 def need(name):
     """Skips the test where the engine cannot serve; fails instead where CSB_MUST_RUN names it."""
-    engine = Engine()
-    if name == "docker" and not engine.host:
-        message = "no Docker engine: CSB_TEST_DOCKER_HOST is not set (tests/engines/docker.sh)"
+    engine = engine_of(name)
+    if engine and not engine.host:
+        message = engine.none
     else:
-        found = explain(name, env={**os.environ, **(engine.environment() if name == "docker" else {})})
+        found = explain(name, env={**os.environ, **(engine.environment() if engine else {})})
         if found.get("available"):
             return
         message = f"{name} cannot run here: {found}"
@@ -53,10 +68,10 @@ def need(name):
 
 
 def need_root(why="needs root"):
-    """Skips the test where it is not root's; fails instead where CSB_MUST_RUN names docker."""
+    """Skips the test where it is not root's; fails instead where CSB_MUST_RUN names an engine."""
     if os.geteuid() == 0:
         return
-    if must_run("docker"):
+    if must_run("docker") or must_run("incus"):
         raise AssertionError(why)
     raise unittest.SkipTest(why)
 
@@ -74,10 +89,11 @@ def explain(name, *options, env=None):
     return {"available": False, "reason": found.stdout + found.stderr, "hint": ""}
 
 
-def folders(root, backend=BACKEND):
+def folders(root, backend=BACKEND, engine=None):
     own = [f"--sandbox.state_dir={root}/state", f"--sandbox.runtime_dir={root}/run"]
-    if backend == "docker":  # files of its sandboxes are in volumes, unless a data folder is asked for
-        return own + ([f"--docker.channel={CHANNEL}"] if CHANNEL else [])
+    engine = engine or engine_of(backend)
+    if engine:  # files of its sandboxes are in volumes, unless a data folder is asked for
+        return [*own, *engine.options(), *([f"--{backend}.channel={CHANNEL}"] if CHANNEL else [])]
     return [f"--sandbox.data_dir={root}/data", *own]
 
 
@@ -94,15 +110,9 @@ def free_port():
 
 def sandbox_processes(root):
     """Every process inside the sandboxes of `root`."""
+    if ENGINE:
+        return ENGINE.processes(root)
     found = []
-    if BACKEND == "docker":
-        engine = Engine()
-        spaces = {os.readlink(f"/proc/{engine.pid(name)}/ns/pid") for name in engine.containers(root, "status=running")}
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{pid}/ns/pid") in spaces:
-                    found.append(int(pid))
-        return found
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{pid}/mountinfo") as f:
@@ -123,8 +133,8 @@ class Service:
         os.chmod(self.root, 0o711)
         self.port = free_port()
         self.options = [f"--http.port={self.port}", "--http.rate_limit=0", "--sandbox.max_sandboxes=200",
-                        f"--sandbox.mode={mode}", *folders(self.root, mode), *options]
-        self.engine = engine or (Engine() if mode == "docker" else None)
+                        f"--sandbox.mode={mode}", *folders(self.root, mode, engine), *options]
+        self.engine = engine or engine_of(mode)
         self.env = {**os.environ, **(self.engine.environment() if self.engine else {}), **(env or {})}
         self.users = set()
         self.process = None

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 300
-# backends: bubblewrap docker docker-exec
+# backends: bubblewrap docker docker-exec incus incus-exec incus-cluster
 """The REST API against a real sandbox, as Clara's client uses it: every call of the interface."""
 import base64
 import contextlib

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# backends: bubblewrap docker docker-exec
+# backends: bubblewrap docker docker-exec incus incus-exec
 """Limits hold, say what they did, and leave the next call working."""
 import json
 import os
@@ -116,7 +116,7 @@ for d in range(10000):
         if not self.enforced("agent", "memory"):
             self.skipTest("no control group bounds memory here")
         name = self.service.call("GET", "agent", "/status")[1]["container_id"]
-        if harness.BACKEND == "docker":
+        if harness.ENGINE:
             init = self.service.engine.pid(name)
         else:
             with open(f"{self.service.root}/run/{name}/live.json") as f:

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 300
-# backends: bubblewrap docker
+# backends: bubblewrap docker incus incus-cluster
 """What ordinary programs need of a sandbox, and what is left on the machine when it is gone."""
 import glob
 import os
@@ -12,8 +12,7 @@ import unittest
 import zipfile
 
 import harness
-from docker_engine import Engine
-from harness import BINARY
+from harness import BINARY, ENGINE
 
 
 def wheel(folder):
@@ -40,8 +39,8 @@ class Programs(unittest.TestCase):
         self.folder = folder.name
         os.chmod(self.folder, 0o711)
         self.options = [*harness.folders(self.folder), *harness.limits(timeout=30)]
-        if harness.BACKEND == "docker":
-            self.addCleanup(Engine().remove_all, self.folder)
+        if ENGINE:
+            self.addCleanup(ENGINE.remove_all, self.folder)
 
     def run_in(self, *command, stdin=b"", more=()):
         return subprocess.run([BINARY, "run", "--backend", harness.BACKEND, *self.options, *more, *command], input=stdin,
@@ -105,8 +104,8 @@ class Programs(unittest.TestCase):
     def test_nothing_is_left_when_it_is_gone(self):
         before = groups()
         self.python("print(1)")
-        if harness.BACKEND == "docker":
-            self.assertEqual(Engine().containers(self.folder), [])
+        if ENGINE:
+            self.assertEqual(ENGINE.containers(self.folder), [])
         left = [p for p in groups() - before if open(p).read()]
         self.assertEqual(left, [])
         loops = subprocess.run(["losetup", "-a"], stdout=subprocess.PIPE).stdout.decode()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# backends: bubblewrap docker docker-exec
+# backends: bubblewrap docker docker-exec incus incus-exec
 """What a host leaves behind, the next one adopts or removes; hosts side by side share sandboxes."""
 import contextlib
 import os

@@ -3,7 +3,8 @@
 """Runs every program of manifest.json in a real sandbox and compares how it ends.
 
     run_testcases.py BINARY [NAME…]        or CSB_BINARY=…/bin/clara-sandbox run_testcases.py
-    run_testcases.py --backend docker …    on the engine of CSB_TEST_DOCKER_HOST, its image CSB_TEST_DOCKER_IMAGE
+    run_testcases.py --backend docker …    on the engine of CSB_TEST_DOCKER_HOST, its image CSB_TEST_DOCKER_IMAGE;
+                     --backend incus …     on that of CSB_TEST_INCUS_SOCKET, its image CSB_TEST_INCUS_IMAGE
     run_testcases.py --one-uid BINARY …    as a user without rights: agent and code share one uid
     run_testcases.py --bwrap [NAME…]       under a bare bwrap: to try a program, proves nothing
 
@@ -176,7 +177,7 @@ def main(arguments):
         if name not in names:
             print("no program is called %s" % name)
             return 1
-    host = Host(backend == "docker")
+    host = Host(backend != "bubblewrap")
     sandboxes = BareBwrap(host) if bare else Sandboxes(binary, host, backend)
     failures = weaker = 0
     try:

@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -22,6 +23,7 @@ LIMITS = {
     "bubblewrap": ["--bubblewrap.memory=256m", "--bubblewrap.disk=64m", "--bubblewrap.pids=128",
                    "--bubblewrap.network=none"],
     "docker": ["--docker.memory=256m", "--docker.pids=128", "--docker.network=none"],
+    "incus": ["--incus.memory=256m", "--incus.disk=64m", "--incus.pids=128", "--incus.network=none"],
 }
 LABEL = "clara-sandbox.installation"
 
@@ -72,12 +74,16 @@ class Sandboxes:
             os.mkdir(os.path.join(self.folder, name), 0o711)
         self.env = dict(os.environ, CSB_TESTCASE_MARKER=host.marker, SANDBOX_API_KEY=host.marker,
                         AWS_SECRET_ACCESS_KEY=host.marker)
-        folders = ("state", "runtime") if backend == "docker" else ("data", "state", "runtime")
+        folders = ("data", "state", "runtime") if backend == "bubblewrap" else ("state", "runtime")
         self.keys = LIMITS[backend] + ["--sandbox.%s_dir=%s/%s" % (n, self.folder, n) for n in folders] + \
             ["--sandbox.max_sandboxes=50"]
         if backend == "docker":
             self.keys += ["--docker.host=" + os.environ.get("CSB_TEST_DOCKER_HOST", ""),
                           "--docker.image=" + os.environ.get("CSB_TEST_DOCKER_IMAGE", "")]
+        if backend == "incus":
+            self.keys += ["--incus.remote=unix://" + os.environ.get("CSB_TEST_INCUS_SOCKET", ""),
+                          "--incus.image=" + os.environ.get("CSB_TEST_INCUS_IMAGE", ""),
+                          "--incus.pool=" + os.environ.get("CSB_TEST_INCUS_POOL", "default")]
 
     def command(self, user, seconds, *rest):
         return [self.binary, "run", "--backend", self.backend, "--user", user, "--timeout", str(seconds)] + self.keys + \
@@ -90,9 +96,10 @@ class Sandboxes:
         return run(self.command(user, seconds, path), seconds + 60, self.env)
 
     def explain(self):
-        if self.backend == "docker" and not os.environ.get("CSB_TEST_DOCKER_HOST"):
-            return {"available": False, "reason": "CSB_TEST_DOCKER_HOST is not set;",
-                    "hint": 'eval "$(tests/engines/docker.sh env)" sets it'}
+        for backend, name in (("docker", "CSB_TEST_DOCKER_HOST"), ("incus", "CSB_TEST_INCUS_SOCKET")):
+            if self.backend == backend and not os.environ.get(name):
+                return {"available": False, "reason": name + " is not set;",
+                        "hint": 'eval "$(tests/engines/%s.sh env)" sets it' % backend}
         ended = run([self.binary, "explain", "--json", "--sandbox.mode=" + self.backend] + self.keys, 60, self.env)
         try:
             for candidate in json.loads(ended.out)["candidates"]:
@@ -138,7 +145,7 @@ class Sandboxes:
         """What is left of the sandboxes once all have stopped; [] is right."""
         for user in list(self.holders):
             self.release(user)
-        left = self.left_in_engine() if self.backend == "docker" else []
+        left = {"docker": self.left_in_docker, "incus": self.left_in_incus}.get(self.backend, list)()
         with open("/proc/self/mounts") as f:
             left += ["mount " + line.split()[1] for line in f if self.folder in line]
         for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -152,7 +159,16 @@ class Sandboxes:
             shutil.rmtree(self.folder, ignore_errors=True)
         return left
 
-    def left_in_engine(self):
+    def left_in_incus(self):
+        """Instances of this run; then its records and volumes, which hold the users' files and go here."""
+        sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../integration"))
+        import incus_engine  # pylint: disable=import-outside-toplevel
+        engine = incus_engine.Engine()
+        left = ["instance " + name for name in engine.containers(self.folder)]
+        engine.remove_all(self.folder)
+        return left + engine.profiles(self.folder) + engine.volumes(self.folder)
+
+    def left_in_docker(self):
         """Containers of this run; then its volumes, which hold the users' files and go here."""
         try:
             with open(os.path.join(self.folder, "state/docker/installation")) as f:

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 1200
+# backends: incus-cluster
+"""Sandboxes on a cluster: placed on all members, served by any host, through members that are lost and come back.
+
+The cluster is of three members on this machine (cluster_fixture.py). A host reaches it through one of them.
+CSB_TEST_RACES (200) is how often two hosts make the same user's sandbox at once.
+"""
+import collections
+import concurrent.futures
+import json
+import os
+import random
+import shutil
+import signal
+import tempfile
+import threading
+import time
+import unittest
+
+import harness
+import kills
+from faults import Call
+from harness import Service
+from incus_engine import Cluster
+
+RACES = int(os.environ.get("CSB_TEST_RACES", "200"))
+CUT_SECONDS = 30
+MEMBERS = ("m1", "m2", "m3")
+INSTALLATION = "clustertests"
+
+
+def setUpModule():
+    harness.need("incus")
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.engine = Cluster()
+        self.whole()
+
+    def whole(self, seconds=60):
+        """There is no event for what members think of each other: asked again until all are there."""
+        deadline = time.monotonic() + seconds
+        while (found := self.engine.members()) != {name: "Online" for name in MEMBERS}:
+            self.assertLess(time.monotonic(), deadline, found)
+            time.sleep(0.2)
+
+    def root(self):
+        root = tempfile.mkdtemp(prefix="csb-cluster-")
+        os.chmod(root, 0o711)
+        self.addCleanup(shutil.rmtree, root, ignore_errors=True)
+        return root
+
+    def host(self, member=1, *options, installation=INSTALLATION, root=None):
+        """One with a state folder of its own, which reaches the cluster through this member."""
+        engine, root = Cluster(member), root or self.root()
+        if installation:
+            options = (*options, f"--incus.installation={installation}")
+            engine.known[root] = installation
+        return Service("--incus.memory=128m", *options, mode="incus", engine=engine, root=root)
+
+    def location(self, service, user):
+        return self.engine.inspect(service.call("GET", user, "/status")[1]["container_id"])["location"]
+
+    @staticmethod
+    def at_once(work, items):
+        with concurrent.futures.ThreadPoolExecutor(len(items)) as threads:
+            return list(threads.map(work, items))
+
+
+class Placement(Case):
+    def test_users_who_come_at_once_are_spread_over_all_members(self):
+        users = [f"p{i}" for i in range(24)]
+        with self.host() as service:
+            answers = self.at_once(lambda user: service.call("POST", user, "/shell", {"command": f"echo {user} > file; cat file"}), users)
+            self.assertEqual([(status, answer.get("output")) for status, answer in answers], [(200, f"{user}\n") for user in users])
+            at = collections.Counter(each["location"] for each in service.engine.instances(service.root))
+            print(f"placed: {dict(at)}")
+            self.assertEqual((set(at), sum(at.values())), (set(MEMBERS), len(users)))
+            self.assertLessEqual(max(at.values()), 2 * len(users) // len(MEMBERS), at)
+            for user in users[:6]:
+                status = service.call("GET", user, "/status")[1]
+                self.assertIn(self.location(service, user), json.dumps(status), "status says where it is")
+
+    def test_a_member_or_a_group_can_be_asked_for(self):
+        with self.host(1, "--incus.target=m3") as service:
+            for i in range(3):
+                service.post(f"t{i}", "shell", command="true")
+                self.assertEqual(self.location(service, f"t{i}"), "m3")
+        self.engine.do("POST", "/1.0/cluster/groups", {"name": "csbtest", "members": ["m2"]})
+        self.addCleanup(self.ungroup)
+        with self.host(1, "--incus.target=@csbtest") as service:
+            service.post("g", "shell", command="true")
+            self.assertEqual(self.location(service, "g"), "m2")
+
+    def ungroup(self):
+        self.engine.do("PUT", "/1.0/cluster/groups/csbtest", {"members": []})
+        self.engine.do("DELETE", "/1.0/cluster/groups/csbtest")
+
+    def test_a_pool_is_taken_from_wherever_it_waits(self):
+        with self.host(1, "--incus.pool_size=3") as service:
+            deadline = time.monotonic() + 60
+            while len(service.engine.pooled(service.root)) < 3:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.1)
+            users = [f"w{i}" for i in range(6)]
+            self.at_once(lambda user: service.post(user, "shell", command=f"echo {user} >> file"), users)
+            for user in users:
+                self.assertEqual(service.post(user, "shell", command="cat file")["output"], f"{user}\n")
+
+    def test_files_stay_with_their_member(self):
+        with self.host() as service:
+            service.post("stay", "shell", command="echo kept > file")
+            at = self.location(service, "stay")
+            for what in ("/stop", "/restart"):
+                service.call("POST", "stay", what, {})
+                self.assertEqual(service.post("stay", "shell", command="cat file")["output"], "kept\n")
+                self.assertEqual(self.location(service, "stay"), at)
+            service.call("DELETE", "stay", "/destroy")
+            self.assertEqual(service.post("stay", "shell", command="cat file")["output"], "kept\n")
+
+
+class Hosts(Case):
+    def test_any_host_serves_any_user(self):
+        with self.host(1) as one, self.host(2) as two, self.host(3) as three:
+            hosts = [one, two, three]
+            for i, first in enumerate(hosts):
+                user = f"any{i}"
+                first.post(user, "shell", command="echo 0 > file; echo here > /tmp/mark")
+                for n, host in enumerate(hosts[i:] + hosts[:i]):
+                    answer = host.post(user, "shell", command=f"cat file; echo {n + 1} > file; cat /tmp/mark")
+                    self.assertEqual(answer["output"], f"{n}\nhere\n", "the same sandbox")
+            self.assertEqual(len(one.engine.containers(one.root)), 3)
+            two.users.update(one.users)
+            one.users.clear()
+
+    def test_two_that_make_the_same_sandbox_make_one(self):
+        with self.host(1) as one, self.host(2) as two:
+            hosts = [one, two]
+            for n in range(RACES):
+                user = f"race{n}"
+                answers = self.at_once(lambda host, user=user: host.call("POST", user, "/shell", {
+                    "command": f"echo {hosts.index(host)} >> file; echo x >> /tmp/mark"}), hosts)
+                self.assertEqual([status for status, _ in answers], [200, 200], answers)
+                seen = self.at_once(lambda host, user=user: host.call("POST", user, "/shell", {
+                    "command": "sort file; wc -l < /tmp/mark"})[1]["output"], hosts)
+                self.assertEqual(seen, ["0\n1\n2\n"] * 2, f"{user}: one sandbox, one set of files")
+                names = {host.call("GET", user, "/status")[1]["container_id"] for host in hosts}
+                self.assertEqual(len(names), 1, names)
+                hosts[n % 2].call("DELETE", user, "?purge=true")
+                if n % 20 == 19:
+                    self.nothing_left(one)
+            for host in hosts:
+                host.users.clear()
+            self.nothing_left(one)
+
+    def nothing_left(self, service):
+        """What was second in a race goes in the background."""
+        deadline = time.monotonic() + 30
+        while left := service.engine.left(service.root):
+            self.assertLess(time.monotonic(), deadline, left)
+            time.sleep(0.1)
+
+
+class Loss(Case):
+    def load(self, service, seconds_of, break_it):
+        """Clients that know what their users' files must be, while break_it runs; each second's good answers."""
+        host = kills.Host("incus", service.engine, service.root)
+        host.service, host.up = service, True
+        clients = [kills.Client([host], i, random.Random(kills.SEED + i)) for i in range(6)]
+        for client in clients:
+            client.start()
+        good = []
+        done = threading.Event()
+
+        def watch():
+            while not done.wait(1):
+                good.append(sum(client.counts.get(200, 0) for client in clients))
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            time.sleep(3)
+            began = len(good)
+            break_it()
+            ended = len(good)
+            self.whole()
+            time.sleep(seconds_of)
+        finally:
+            for client in clients:
+                client.over.set()
+            for client in clients:
+                client.join()
+            done.set()
+            watcher.join()
+        wrong = [w for c in clients for w in c.wrong]
+        self.assertEqual(wrong, [], f"seed {kills.SEED}\n{service.log_text()[-6000:]}")
+        counts = collections.Counter()
+        for client in clients:
+            counts.update(client.counts)
+            for user in client.users:
+                client.read(user, "")
+            service.users.update(client.users)
+        self.assertEqual([w for c in clients for w in c.wrong], [], f"seed {kills.SEED}")
+        print(f"seed {kills.SEED}, answers {dict(counts)}, good ones a second: {[b - a for a, b in zip(good, good[1:])]}")
+        return good[began:ended]
+
+    def test_a_member_that_is_cut_off_for_a_while(self):
+        with self.host() as service:
+            def cut():
+                self.engine.cut(3)
+                try:
+                    time.sleep(CUT_SECONDS)
+                finally:
+                    self.engine.mend(3)
+            self.addCleanup(self.engine.mend, 3)
+            good = self.load(service, 10, cut)
+            # Users on other members are served on, once the cluster knows.
+            self.assertGreater(good[-1] - good[len(good) // 2], 10, f"answers by the second: {good}")
+
+    def test_users_of_a_member_that_is_away_are_told_and_no_other_is_kept_waiting(self):
+        with self.host(1, "--incus.target=m3") as gone, self.host(1, "--incus.target=m2", installation=None) as other:
+            gone.post("a", "shell", command="echo a > file")
+            other.post("b", "shell", command="echo b > file")
+            running = Call(gone, "a", "sleep 60").started()
+            self.engine.cut(3)
+            self.addCleanup(self.engine.mend, 3)
+            try:
+                slowest, end = 0.0, time.monotonic() + 20
+                while time.monotonic() < end:
+                    began = time.monotonic()
+                    self.assertEqual(other.post("b", "shell", command="cat file")["output"], "b\n")
+                    slowest = max(slowest, time.monotonic() - began)
+                self.assertLess(slowest, 2)
+                began = time.monotonic()
+                status, answer = gone.call("POST", "a", "/shell", {"command": "cat file", "timeout": 20})
+                self.assertIn(status, (503, 504), answer)
+                self.assertIn("m3", answer["error"])
+                self.assertLess(time.monotonic() - began, 40)
+            finally:
+                self.engine.mend(3)
+            status, answer = running.end(90)
+            self.assertTrue(status == 200 or answer["error"], answer)
+            self.whole()
+            self.assertEqual(self.again(gone, "a"), "a\n")
+
+    def again(self, service, user, seconds=60):
+        deadline = time.monotonic() + seconds
+        while True:
+            status, answer = service.call("POST", user, "/shell", {"command": "cat file"})
+            if status == 200:
+                return answer["output"]
+            self.assertIn(status, (503, 504), answer)
+            self.assertLess(time.monotonic(), deadline, answer)
+            time.sleep(0.2)
+
+    def test_the_leader_is_killed(self):
+        members = self.engine.do("GET", "/1.0/cluster/members?recursion=1")
+        leader = next(each["server_name"] for each in members if "database-leader" in each["roles"])
+        through = next(i for i in (1, 2, 3) if f"m{i}" != leader)
+        with self.host(through) as service:
+            def kill():
+                self.engine.stop(signal.SIGKILL, leader[1])
+                try:
+                    deadline = time.monotonic() + 60
+                    while service.call("POST", "meanwhile", "/shell", {"command": "true"})[0] != 200:
+                        self.assertLess(time.monotonic(), deadline, "the others elect another")
+                finally:
+                    self.engine.do_script("up")
+            self.addCleanup(self.engine.do_script, "up")
+            self.load(service, 5, kill)
+
+    def test_the_member_that_the_host_asks_is_killed(self):
+        with self.host(2) as service:
+            service.post("a", "shell", command="echo a > file")
+            self.engine.stop(signal.SIGKILL, "2")
+            self.addCleanup(self.engine.do_script, "up")
+            try:
+                status, answer = service.call("POST", "new", "/shell", {"command": "true"})
+                self.assertEqual(status, 503, answer)
+                self.assertIn("Incus", answer["error"])
+                self.assertEqual(service.request("GET", "/health")[0] in (200, 503), True)
+            finally:
+                self.engine.do_script("up")
+            self.whole()
+            self.assertEqual(self.again(service, "a"), "a\n")
+
+    def test_an_evacuated_member_gets_nobody_and_gives_back_the_files(self):
+        with self.host() as service:
+            users = [f"e{i}" for i in range(6)]
+            self.at_once(lambda user: service.post(user, "shell", command=f"echo {user} > file"), users)
+            there = [user for user in users if self.location(service, user) == "m3"]
+            self.assertTrue(there, "some are on it")
+            self.engine.do("POST", "/1.0/cluster/members/m3/state", {"action": "evacuate"})
+            self.addCleanup(self.restore)
+            for i in range(4):
+                service.post(f"after{i}", "shell", command="true")
+                self.assertNotEqual(self.location(service, f"after{i}"), "m3")
+            for user in there:  # the files are on its disk: brought along, or the user is told why they are not
+                status, answer = service.call("POST", user, "/shell", {"command": "cat file"})
+                if status == 200:
+                    self.assertEqual(answer["output"], f"{user}\n")
+                else:
+                    self.assertEqual(status, 503, answer)
+                    self.assertIn("evacuated", answer["error"])
+            self.restore()
+            self.whole()
+            for user in users:
+                self.assertEqual(self.again(service, user), f"{user}\n")
+
+    def restore(self):
+        if self.engine.members()["m3"] == "Evacuated":
+            self.engine.do("POST", "/1.0/cluster/members/m3/state", {"action": "restore"})
+
+
+if __name__ == "__main__":
+    unittest.main()
