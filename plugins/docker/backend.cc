@@ -123,7 +123,7 @@ Result<Registry*> DockerBackend::Ready() {
   for (const std::string& folder : {options_.runtime_dir, options_.data_dir})
     if (!folder.empty())
       if (Status s = MakeFolders(folder, 0711); !s) return s.error();
-  auto mark = HostMark::Make(*names);
+  auto mark = HostMark::Make(names->hosts());
   if (!mark) return mark.error();
   names_ = std::move(names);
   mark_.emplace(*std::move(mark));

@@ -15,7 +15,7 @@
 #include "plugins/common/post_limit.h"
 #include "plugins/common/reactor.h"
 #include "plugins/docker/engine.h"
-#include "plugins/docker/installation.h"
+#include "plugins/common/installation.h"
 #include "plugins/docker/options.h"
 #include "plugins/docker/registry.h"
 #include "plugins/docker/watcher.h"

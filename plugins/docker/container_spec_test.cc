@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "plugins/docker/testing.h"
+#include "plugins/common/json_testing.h"
 
 namespace csb::docker {
 namespace {

@@ -113,7 +113,8 @@ TEST_F(TransportErrorTest, WhatIsNotTheEnginesStaysAsItIs) {
 
 TEST(EngineError, HasACodeForWhatCanBeActedOn) {
   const auto of = [](int status, std::string body) {
-    return EngineError("create the container", {status, "application/json", std::move(body)});
+    return EngineError("create the container",
+                       {.status = status, .content_type = "application/json", .body = std::move(body)});
   };
   Error error = of(404, R"({"message":"No such image: x:latest"})");
   EXPECT_EQ(error.code, CSB_E_NOT_FOUND);
@@ -133,7 +134,9 @@ TEST(EngineError, HasACodeForWhatCanBeActedOn) {
 }
 
 TEST(EngineError, TakesNoHarmFromWhatTheEngineSays) {
-  const auto message = [](std::string body) { return EngineError("x", {500, "", std::move(body)}).message; };
+  const auto message = [](std::string body) {
+    return EngineError("x", {.status = 500, .body = std::move(body)}).message;
+  };
   EXPECT_EQ(message(""), "cannot x: HTTP status 500");
   EXPECT_EQ(message("{}"), "cannot x: {}");
   EXPECT_EQ(message(R"({"message":7})"), R"(cannot x: {"message":7})");

@@ -3,7 +3,7 @@
 
 #include <gmock/gmock.h>
 
-#include "plugins/docker/testing.h"
+#include "plugins/common/json_testing.h"
 
 namespace csb::docker {
 namespace {

@@ -7,7 +7,7 @@
 #include <future>
 
 #include "plugins/common/http_fake_server.h"
-#include "plugins/docker/testing.h"
+#include "plugins/common/json_testing.h"
 
 namespace csb::docker {
 namespace {

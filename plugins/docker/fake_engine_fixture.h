@@ -19,12 +19,12 @@
 
 #include "clara_sandbox/cpp/identity.h"
 #include "clara_sandbox/testing/fake_host.h"
+#include "plugins/common/installation.h"
+#include "plugins/common/json_testing.h"
 #include "plugins/common/small_file.h"
 #include "plugins/docker/fake_engine.h"
-#include "plugins/docker/installation.h"
 #include "plugins/docker/registry.h"
 #include "plugins/docker/sweeper.h"
-#include "plugins/docker/testing.h"
 
 namespace csb::docker {
 
@@ -49,7 +49,7 @@ class FakeEngineTest : public ::testing::Test {
         : options(options), names(names) {
       reactor = *Reactor::Create("docker-test");
       engine = std::make_unique<Engine>(*HttpClient::Create(*reactor, endpoint));
-      mark.emplace(*HostMark::Make(names));
+      mark.emplace(*HostMark::Make(names.hosts()));
       registry = std::make_unique<Registry>(host.ref(), *reactor, *engine, this->options, names, mark->id());
     }
     ~Host() {

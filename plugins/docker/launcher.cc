@@ -8,12 +8,12 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "plugins/common/readback.h"
 #include "plugins/common/rfc3339.h"
 #include "plugins/common/small_file.h"
 #include "plugins/docker/agent_volume.h"
 #include "plugins/docker/exec_stream.h"
 #include "plugins/docker/host_addresses.h"
-#include "plugins/docker/readback.h"
 
 namespace csb::docker {
 namespace {
@@ -345,7 +345,9 @@ Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sand
   const auto engine = engine_.Info(kAskLimit);
   ReadBackContext context;
   context.limits = live.limits;
-  context.channel = live.channel;
+  context.agent = AgentInside(live.channel);
+  context.workspace = kWorkspaceInside;
+  context.words = EnforcedWords();
   context.blocked = live.limits.network == "bridge";
   if (engine) context.storage = engine->storage;
   if (!engine_.http().endpoint().unix_socket.empty()) context.host = HostLimitsOf(info.pid, info.id);

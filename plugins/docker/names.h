@@ -81,7 +81,6 @@ class Names {
   std::string locks() const { return state_ + "/locks"; }
   std::string Lock(std::string_view name) const { return locks() + "/" + std::string(name); }
   std::string hosts() const { return state_ + "/hosts"; }
-  std::string Host(std::string_view host) const { return hosts() + "/" + std::string(host); }
   // A workspace in a folder; "" when workspaces are volumes.
   bool folders() const { return !data_.empty(); }
   std::string data() const { return data_; }

@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 
 #include "clara_sandbox/testing/fake_host.h"
+#include "plugins/common/json_testing.h"
 #include "plugins/docker/container_spec.h"
-#include "plugins/docker/testing.h"
 
 namespace csb::docker {
 namespace {

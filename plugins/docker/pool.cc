@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "plugins/common/small_file.h"
-#include "plugins/docker/readback.h"
+#include "plugins/common/readback.h"
 
 namespace csb::docker {
 

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
-#include "plugins/docker/testing.h"
+#include "plugins/common/json_testing.h"
 
 namespace csb::docker {
 namespace {

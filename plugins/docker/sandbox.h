@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// sandbox.h: a live container as this host process is attached to it: an EngineSandbox with Docker's words.
+// sandbox.h: a live container as this host process is attached to it: an EngineSandbox, and Docker's words.
 //
 //   auto sandbox = Sandbox::Listen(host, reactor, name, SandboxWords(), control, 0600);
 #pragma once
 
 #include "plugins/common/engine_sandbox.h"
+#include "plugins/common/readback.h"
 
 namespace csb::docker {
 
@@ -20,6 +21,14 @@ inline EngineWords SandboxWords() {
           .channel_hint =
               "the machine may be overloaded: try again; or set docker.channel=exec, if the "
               "engine does not see this machine's folders or processes"};
+}
+
+inline ReadBackWords EnforcedWords() {
+  return {.disk = "project quota of the engine's storage",
+          .own_network = "own bridge without traffic between sandboxes",
+          .joined_network = "the named network is joined as it is",
+          .userns = "user namespace of the engine (userns-remap or rootless)",
+          .no_userns = "user code has a uid of its own without capabilities; the engine remaps no uids"};
 }
 
 }  // namespace csb::docker

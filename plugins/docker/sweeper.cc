@@ -9,10 +9,10 @@
 #include <vector>
 
 #include "clara_sandbox/cpp/identity.h"
+#include "plugins/common/installation.h"
 #include "plugins/common/rfc3339.h"
 #include "plugins/common/small_file.h"
 #include "plugins/docker/agent_volume.h"
-#include "plugins/docker/installation.h"
 
 namespace csb::docker {
 namespace {
@@ -49,7 +49,7 @@ class Sweeper {
   Status Run() {
     // Before anything is listed: a host that dies meanwhile has had users whom these lists do not show.
     for (const std::string& id : NamesIn(names_.hosts()))
-      if (HostAlive(names_, id)) alive_.insert(id);
+      if (HostAlive(names_.hosts(), id)) alive_.insert(id);
     auto containers = engine_.List(names_.InstallationFilter(), kAskLimit);
     if (!containers) return containers.error();
     auto volumes = engine_.Volumes(names_.InstallationFilter(), kAskLimit);
@@ -75,7 +75,7 @@ class Sweeper {
     if (!status) host_.LogWarn(status.error().message);
   }
 
-  bool Alive(const std::string& host) { return alive_.contains(host) || HostAlive(names_, host); }
+  bool Alive(const std::string& host) { return alive_.contains(host) || HostAlive(names_.hosts(), host); }
 
   // Whether a record says that a user's files are there; asked of what belongs to a dead host, which writes
   // none.

@@ -188,7 +188,7 @@ TEST_F(SweeperTest, NoUsersNameLooksLikeADeadHosts) {
 }
 
 TEST_F(SweeperTest, HelpersOfDeadHostsGo) {
-  auto living = HostMark::Make(names_);
+  auto living = HostMark::Make(names_.hosts());
   ASSERT_TRUE(living);
   const std::string gone = "deadbeef", here = living->id();
   const auto helper = [&](const char* kind, const std::string& name, const std::string& host) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// testing.h: what the tests of this folder share.
+// json_testing.h: files and hostile JSON for tests.
 #pragma once
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/common/temporary_folder.h"
 
-namespace csb::docker {
+namespace csb {
 
 inline void WriteText(const std::string& path, std::string_view text) {
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());
@@ -43,4 +43,4 @@ inline constexpr std::string_view kHostileJson[] = {
     R"([[[[[[[[[[]]]]]]]]]])",
 };
 
-}  // namespace csb::docker
+}  // namespace csb

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/docker/readback.h"
+#include "plugins/common/readback.h"
 
 #include <condition_variable>
 #include <memory>
@@ -7,9 +7,8 @@
 
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/common/limit_text.h"
-#include "plugins/docker/container_spec.h"
 
-namespace csb::docker {
+namespace csb {
 namespace {
 
 constexpr size_t kMostReport = 64 << 10;
@@ -89,17 +88,17 @@ Enforcement Network(const json::Value& report, const ReadBackContext& c) {
       routes != nullptr && routes->IsArray())
     ranges = routes->Size();
   if (c.blocked && ranges > 0)
-    return {true, "bridge",
-            "own bridge without traffic between sandboxes; " + std::to_string(ranges) +
+    return {true, c.limits.network,
+            c.words.own_network + "; " + std::to_string(ranges) +
                 " private ranges unreachable by routes the sandbox can't change"};
-  return {false, c.limits.network, "the named network is joined as it is"};
+  return {false, c.limits.network, c.words.joined_network};
 }
 
-Enforcement Userns(const json::Value& report) {
+Enforcement Userns(const json::Value& report, const ReadBackContext& c) {
   const std::string map = Text(report, "uid_map");
   const bool own = !map.empty() && map != "0 0 4294967295";
-  if (own) return {true, map, "user namespace of the engine (userns-remap or rootless)"};
-  return {false, "host", "user code has a uid of its own without capabilities; the engine remaps no uids"};
+  if (own) return {true, map, c.words.userns};
+  return {false, "host", c.words.no_userns};
 }
 
 }  // namespace
@@ -122,7 +121,7 @@ Result<Enforced> EnforcedOf(std::string_view text, const ReadBackContext& c) {
                                      : Missing(c.limits.pids > 0);
   const auto disk = Count(report, "workspace_bytes");
   if (c.limits.disk > 0 && disk && *disk <= c.limits.disk)
-    out["disk"] = {true, FormatSize(*disk), "project quota of the engine's storage"};
+    out["disk"] = {true, FormatSize(*disk), c.words.disk};
   else
     out["disk"] = {false, "unlimited",
                    c.limits.disk > 0 ? "the engine's storage (" + c.storage + ") does not enforce it"
@@ -131,7 +130,7 @@ Result<Enforced> EnforcedOf(std::string_view text, const ReadBackContext& c) {
   out["network"] = Network(report, c);
   const bool filter = json::GetInt(report, "seccomp").value_or(0) == 2;
   out["seccomp"] = {filter, filter ? "filter" : "off", filter ? "seccomp filter" : "no filter is active"};
-  out["userns"] = Userns(report);
+  out["userns"] = Userns(report, c);
   const bool no_new = json::GetInt(report, "no_new_privs").value_or(0) == 1;
   out["no_new_privs"] = {no_new, no_new ? "1" : "0", "prctl(PR_SET_NO_NEW_PRIVS)"};
   const std::string rights = Text(report, "cap_effective");
@@ -161,8 +160,8 @@ Result<std::shared_ptr<Collector>> RunInside(AgentChannel& channel, const char* 
 }  // namespace
 
 Result<Enforced> ReadBack(AgentChannel& channel, const ReadBackContext& context) {
-  const std::string args = R"({"argv":[")" + AgentInside(context.channel) +
-                           R"(","--report","--workspace",")" + kWorkspaceInside + R"("]})";
+  const std::string args =
+      R"({"argv":[")" + context.agent + R"(","--report","--workspace",")" + context.workspace + R"("]})";
   auto ran = RunInside(channel, "exec", args);
   if (!ran) return ran.error();
   const Collector& report = **ran;
@@ -173,9 +172,21 @@ Result<Enforced> ReadBack(AgentChannel& channel, const ReadBackContext& context)
   return EnforcedOf(report.out, context);
 }
 
+bool SucceedsInside(AgentChannel& channel, const std::string& command) {
+  json::Buffer buffer;
+  json::Writer w(buffer);
+  w.StartObject();
+  json::Member(w, "command", command);
+  w.EndObject();
+  auto ran = RunInside(channel, "shell", {buffer.GetString(), buffer.GetSize()});
+  if (!ran || (*ran)->outcome.code != CSB_OK) return false;
+  auto result = json::ParseObject((*ran)->outcome.result);
+  return result && json::GetInt(*result, "exit_code") == 0;
+}
+
 void WarmUp(AgentChannel& channel) {
   // How it ends does not matter: an image may have no shell.
   static_cast<void>(RunInside(channel, "shell", R"({"command":"true"})"));
 }
 
-}  // namespace csb::docker
+}  // namespace csb

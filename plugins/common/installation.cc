@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/docker/installation.h"
+#include "plugins/common/installation.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -13,7 +13,7 @@
 #include "plugins/common/errno_error.h"
 #include "plugins/common/small_file.h"
 
-namespace csb::docker {
+namespace csb {
 namespace {
 
 constexpr size_t kHostId = 8;
@@ -66,12 +66,12 @@ Result<std::string> InstallationId(const std::string& state_dir) {
   return Error{CSB_E_INTERNAL, path + " can't be made", "", false};
 }
 
-Result<HostMark> HostMark::Make(const Names& names) {
-  if (Status s = MakeFolders(names.hosts(), 0711); !s) return s.error();
+Result<HostMark> HostMark::Make(const std::string& hosts) {
+  if (Status s = MakeFolders(hosts, 0711); !s) return s.error();
   for (int attempt = 0; attempt < 5; ++attempt) {
     auto id = RandomHex(kHostId);
     if (!id) return id.error();
-    const std::string path = names.Host(*id);
+    const std::string path = hosts + "/" + *id;
     UniqueFd fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd) return ErrnoError("open", path);
     // A sweep of another host may see it before it is locked, and remove it as a dead one's.
@@ -81,16 +81,16 @@ Result<HostMark> HostMark::Make(const Names& names) {
     if (fstat(fd.get(), &mine) == 0 && stat(path.c_str(), &current) == 0 && mine.st_ino == current.st_ino)
       return HostMark(std::move(fd), *id, path);
   }
-  return Error{CSB_E_INTERNAL, "no mark can be made in " + names.hosts(), "", true};
+  return Error{CSB_E_INTERNAL, "no mark can be made in " + hosts, "", true};
 }
 
 HostMark::~HostMark() {
   if (fd_) unlink(path_.c_str());
 }
 
-bool HostAlive(const Names& names, const std::string& id) {
+bool HostAlive(const std::string& hosts, const std::string& id) {
   if (!IsHex(id, kHostId)) return false;
-  const std::string path = names.Host(id);
+  const std::string path = hosts + "/" + id;
   const UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!fd) return errno != ENOENT;
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return true;
@@ -98,4 +98,4 @@ bool HostAlive(const Names& names, const std::string& id) {
   return false;
 }
 
-}  // namespace csb::docker
+}  // namespace csb

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/docker/installation.h"
+#include "plugins/common/installation.h"
 
 #include <gmock/gmock.h>
 #include <sys/wait.h>
@@ -10,10 +10,10 @@
 #include <thread>
 #include <vector>
 
+#include "plugins/common/json_testing.h"
 #include "plugins/common/small_file.h"
-#include "plugins/docker/testing.h"
 
-namespace csb::docker {
+namespace csb {
 namespace {
 
 using ::testing::HasSubstr;
@@ -62,22 +62,22 @@ TEST(Installation, ADamagedOneIsNotReplaced) {
 class HostMarkTest : public ::testing::Test {
  protected:
   const TemporaryFolder folder_;
-  const Names names_{folder_ / "state", folder_ / "run", "", "0123456789abcdef"};
+  const std::string hosts_ = folder_ / "state/hosts";
 };
 
 TEST_F(HostMarkTest, IsAliveAsLongAsItsObject) {
   std::string id;
   {
-    const auto mark = HostMark::Make(names_), other = HostMark::Make(names_);
+    const auto mark = HostMark::Make(hosts_), other = HostMark::Make(hosts_);
     ASSERT_TRUE(mark && other);
     id = mark->id();
     EXPECT_NE(id, other->id());
-    EXPECT_TRUE(HostAlive(names_, id));
-    EXPECT_TRUE(HostAlive(names_, other->id()));
-    EXPECT_TRUE(HostAlive(names_, id)) << "asking must not end it";
+    EXPECT_TRUE(HostAlive(hosts_, id));
+    EXPECT_TRUE(HostAlive(hosts_, other->id()));
+    EXPECT_TRUE(HostAlive(hosts_, id)) << "asking must not end it";
   }
-  EXPECT_FALSE(HostAlive(names_, id));
-  EXPECT_FALSE(Exists(names_.Host(id)));
+  EXPECT_FALSE(HostAlive(hosts_, id));
+  EXPECT_FALSE(Exists(hosts_ + "/" + id));
 }
 
 TEST_F(HostMarkTest, DiesWithItsProcess) {
@@ -87,7 +87,7 @@ TEST_F(HostMarkTest, DiesWithItsProcess) {
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    const auto mark = HostMark::Make(names_);
+    const auto mark = HostMark::Make(hosts_);
     if (!mark || write(told[1], mark->id().data(), 8) != 8) _exit(1);
     char wait;
     (void)!read(kept[0], &wait, 1);  // until it is killed
@@ -95,12 +95,12 @@ TEST_F(HostMarkTest, DiesWithItsProcess) {
   }
   char id[9] = "";
   ASSERT_EQ(read(told[0], id, 8), 8);
-  EXPECT_TRUE(HostAlive(names_, id));
+  EXPECT_TRUE(HostAlive(hosts_, id));
   ASSERT_EQ(kill(child, SIGKILL), 0);
   ASSERT_EQ(waitpid(child, nullptr, 0), child);
-  EXPECT_TRUE(Exists(names_.Host(id))) << "a killed process removes nothing";
-  EXPECT_FALSE(HostAlive(names_, id));
-  EXPECT_FALSE(Exists(names_.Host(id))) << "its mark goes with the first who asks";
+  EXPECT_TRUE(Exists(hosts_ + "/" + id)) << "a killed process removes nothing";
+  EXPECT_FALSE(HostAlive(hosts_, id));
+  EXPECT_FALSE(Exists(hosts_ + "/" + id)) << "its mark goes with the first who asks";
   for (const int fd : {told[0], told[1], kept[0], kept[1]}) close(fd);
 }
 
@@ -109,10 +109,10 @@ TEST_F(HostMarkTest, AnIdIsNoPath) {
   WriteText(folder_ / "run/precious", "keep");
   WriteText(folder_ / "run/hosts/README", "keep");
   for (const char* bad : {"", "../precious", "README", "..", "0123456", "012345678", "0123456g"})
-    EXPECT_FALSE(HostAlive(names_, bad)) << bad;
+    EXPECT_FALSE(HostAlive(hosts_, bad)) << bad;
   EXPECT_TRUE(Exists(folder_ / "run/precious"));
   EXPECT_TRUE(Exists(folder_ / "run/hosts/README"));
 }
 
 }  // namespace
-}  // namespace csb::docker
+}  // namespace csb

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/docker/readback.h"
+#include "plugins/common/readback.h"
 
 #include <gmock/gmock.h>
 
-#include "plugins/docker/testing.h"
+#include "plugins/common/json_testing.h"
 
-namespace csb::docker {
+namespace csb {
 namespace {
 
 using ::testing::HasSubstr;
@@ -19,7 +19,8 @@ constexpr char kReport[] =
 ReadBackContext Context() {
   return {.limits = {.memory = 512 << 20, .cpu = 0.5, .pids = 256, .disk = 1 << 30, .network = "bridge"},
           .blocked = true,
-          .storage = "overlay2"};
+          .storage = "overlay2",
+          .words = {"a quota", "a bridge", "joined as it is", "of the engine", "no uids are mapped"}};
 }
 
 TEST(ReadBack, WhatHoldsIsSaidToHold) {
@@ -104,4 +105,4 @@ TEST(ReadBack, TextIsBoundedAndPrintable) {
 }
 
 }  // namespace
-}  // namespace csb::docker
+}  // namespace csb
