@@ -82,8 +82,10 @@ class Background : public ::testing::Test {
     std::filesystem::remove_all(root_);
   }
   std::vector<std::string> Arguments(std::vector<std::string> more = {}) {
-    std::vector<std::string> all = {"--bridges", bridges_,      "--background",  "--user",
-                                    "65534",     "--workspace", root_ + "/work", "--own-workspace"};
+    std::vector<std::string> all = {"--bridges", bridges_, "--background", "--user", "65534", "--workspace",
+                                    root_ + "/work", "--own-workspace",
+                                    // Should the test be killed, nothing else ends it.
+                                    "--idle-timeout", "60"};
     all.insert(all.end(), more.begin(), more.end());
     return all;
   }
