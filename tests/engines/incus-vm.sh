@@ -8,10 +8,12 @@
 # Each takes --dir DIR (default: CSB_ENGINE_DIR, else a folder in the user's cache); two folders are two engines.
 # Its API is served over HTTPS on 127.0.0.1 (--https says where, or any free port) to the client of the certificate in
 # CSB_TEST_INCUS_VM_CERTS. An instance must use the profile CSB_TEST_INCUS_VM_PROFILE, whose guest boots without UEFI.
+# A shell in it: socat -,rawer,escape=0x1d "UNIX-CONNECT:$DIR/shell.sock", as root.
 # The machine runs on a throw-away copy of its disk: killed, it leaves nothing. Needs root, and asks sudo for it.
 . "$(dirname "$0")/../../script/lib.sh"
 root=$(cd "$root/.." && pwd)
 . "$root/tests/engines/processes.sh"
+. "$root/tests/engines/engine_folder.sh"
 . "$root/tests/engines/test_image.sh"
 . "$root/tests/engines/incus_vm_disk.sh"
 
@@ -29,18 +31,13 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-case "$dir" in /*) ;; *) dir=$PWD/$dir ;; esac
-case "$dir" in *[!A-Za-z0-9/._-]*) die "the engine's folder '$dir' must be plain letters and digits" ;; esac
+folder_check 90
 case "$listen" in *[!0-9]*) die "--https takes a port, not '$listen'" ;; esac
 case "$action" in up | down | env | pid) ;; *) die "unknown action '$action'" "use: incus-vm.sh up|down|env|pid" ;; esac
 
-if [ "$(id -u)" -ne 0 ]; then
-  mkdir -p "$(dirname "$dir")" "$cache" # the user's own folders stay the user's
-  # shellcheck disable=SC2086 # none of the options has a blank
-  as_root env "HOME=${HOME:-/root}" "XDG_CACHE_HOME=${XDG_CACHE_HOME:-}" "CSB_ENGINE_DIR=$dir" \
-    "CSB_ENGINE_GROUP=$(id -g)" "$0" "$action" $given
-  exit
-fi
+# shellcheck disable=SC2086 # none of the options has a blank
+folder_as_root "$action" $given
+# shellcheck disable=SC2034 # for engine_folder.sh
 group=${CSB_ENGINE_GROUP:-0}
 
 machine_pid() { pid=$(stored "$dir/qemu.pid") && is "$pid" "$dir/qemu.pid" && echo "$pid"; }
@@ -52,12 +49,7 @@ machine_ready() {
 
 prepare_folder() {
   umask 022
-  mkdir -p "$dir"
-  [ "$(stat -c %u "$dir")" -eq 0 ] || die "the engine's folder $dir is not root's" "delete it, or use --dir"
-  chown "0:$group" "$dir"
-  chmod 0710 "$dir"
-  exec 9>"$dir/lock"
-  flock -w 1800 9 || die "another incus-vm.sh holds $dir/lock"
+  folder_take
 }
 
 # Who the machine is and whom it trusts; it is handed both at its start.
@@ -86,6 +78,7 @@ start() {
   (
     export TMPDIR="$dir" # of the copy, which has no name there
     run_machine "$made" on '' "file:$dir/serial.log" -pidfile "$dir/qemu.pid" \
+      -serial "unix:$dir/shell.sock,server=on,wait=off" \
       -netdev "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:$(port)-10.0.2.15:8443" -device virtio-net-pci,netdev=net \
       -fw_cfg "$handed/server.crt,file=$dir/certs/server.crt" -fw_cfg "$handed/server.key,file=$dir/certs/server.key" \
       -fw_cfg "$handed/client.crt,file=$dir/certs/client.crt"
@@ -116,7 +109,7 @@ up() {
 }
 
 down() {
-  [ -d "$dir" ] || return 0
+  folder_ours || return 0
   prepare_folder
   # Not by the pid file: one that was interrupted at its start has none yet.
   for pid in $(with_words "$dir/qemu.pid" -pidfile); do stop_process "$pid" 20; done

@@ -6,7 +6,8 @@ inside_scripts=$root/tests/engines/incus-vm
 machine_modules="virtio_pci virtio_blk crc32c_generic ext4"
 guest_modules="virtio_pci virtio_scsi sd_mod crc32c_generic ext4 virtio_console 9pnet_virtio 9p
   vmw_vsock_virtio_transport virtio_net virtio_balloon virtio_rng button evdev"
-machine_packages="busybox-static btrfs-progs cpio curl e2fsprogs gdisk iproute2 kmod python3-minimal"
+# Without gdisk: where Incus finds it, it writes a partition table over the guest's filesystem, which has the whole disk.
+machine_packages="busybox-static btrfs-progs cpio curl e2fsprogs iproute2 kmod python3-minimal"
 backports_packages="incus-base incus-client incus-agent qemu-system-x86 qemu-system-modules-spice qemu-utils ovmf seabios"
 mirror=${CSB_DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
@@ -16,6 +17,9 @@ prepare_disk() {
   made_key=$({ cat "$inside_scripts"/* "$root/tests/engines/incus_vm_disk.sh" && echo "$key $mirror"; } |
     sha256sum | cut -c 1-16)
   made=$cache/incus-vm-image/$made_key
+  if [ -e "$made" ]; then return 0; fi
+  exec 8>"$cache/incus-vm-image.lock" # two engines at once make it once
+  flock -w 1800 8 || die "another incus-vm.sh has been making the emulated machine for half an hour"
   if [ -e "$made" ]; then return 0; fi
   say "making the emulated machine from Debian packages: some minutes, once"
   mkdir -p "$cache/incus-vm-image"
@@ -33,6 +37,7 @@ prepare_disk() {
   seed_machine
   mv "$work/made" "$made"
   rm -rf --one-file-system "$work"
+  exec 8>&-
 }
 
 quietly() { "$@" >>"$log" 2>&1 </dev/null || die "the machine cannot be made: this step failed: $*" "$(tail -n 20 "$log")"; }
@@ -64,6 +69,7 @@ add_packages() {
   # shellcheck disable=SC2086
   in_machine apt-get install -y -q --no-install-recommends -t bookworm-backports $backports_packages
   in_machine apt-get clean
+  : >"$machine/etc/resolv.conf" # this machine's own; the emulated one has nobody to ask
   rm -rf "$machine"/var/lib/apt/lists/*
 }
 
@@ -132,7 +138,10 @@ make_machine() {
   make_initrd /dev/vda "$work/made/initrd" $machine_modules
   ln -sfn ../bin/busybox "$machine/usr/sbin/init"
   install -m 0755 "$inside_scripts/machine.sh" "$machine/usr/local/sbin/machine"
-  echo '::once:/usr/local/sbin/machine' >"$machine/etc/inittab"
+  cat >"$machine/etc/inittab" <<'END'
+::once:/usr/local/sbin/machine
+ttyS1::respawn:/bin/bash --login
+END
   # As firmware for guests that want a BIOS Incus looks for this one.
   mkdir -p "$machine/usr/share/OVMF"
   cp "$machine/usr/share/seabios/bios-256k.bin" "$machine/usr/share/OVMF/seabios.bin"
@@ -143,7 +152,7 @@ make_machine() {
 # Runs the machine once on the disk itself, where it does the rest. It ends by itself, having written all.
 seed_machine() {
   say "starting the emulated machine once, to import the guest's image"
-  TMPDIR=$work run_machine "$work/made" off clara.seed "file:$work/serial.log" -pidfile "$work/qemu.pid" >>"$log" 2>&1 </dev/null &
+  TMPDIR=$work run_machine "$work/made" off clara.seed "file:$work/serial.log" >>"$log" 2>&1 </dev/null 8>&- &
   timeout 900 tail --pid=$! -s 0.2 -f /dev/null || { stop_process $! 10 && echo "no end after 900 s" >>"$log"; }
   grep -q '^machine: seeded' "$work/serial.log" ||
     die "the machine cannot be made: it did not take its guest's image" "$(tail -n 5 "$log")" "$(tail -n 20 "$work/serial.log")"
@@ -153,7 +162,7 @@ seed_machine() {
 # An AMD processor as emulated has virtualization of its own.
 run_machine() {
   of=$1 copy=$2 words=$3 serial=$4 && shift 4
-  exec nice -n 5 qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35,smm=off \
+  exec setsid nice -n 5 qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35,smm=off \
     -accel tcg,thread=multi,tb-size=1024 -cpu EPYC,+svm,+npt -smp 2 -m 4G \
     -kernel "$of/vmlinux" -initrd "$of/initrd" \
     -append "console=ttyS0 quiet mitigations=off nokaslr tsc=reliable random.trust_cpu=on panic=-1 $words" \

@@ -26,6 +26,7 @@ done
 hostname machine
 ip link set lo up
 for device in /sys/class/net/e*; do
+  [ -e "$device" ] || continue # while the disk is made there is none
   ip link set "${device##*/}" up
   ip address add 10.0.2.15/24 dev "${device##*/}" # where QEMU's user network sends what is forwarded
 done
@@ -68,7 +69,9 @@ profiles:
     raw.qemu: -kernel /srv/guest/vmlinux -initrd /srv/guest/initrd -append "console=ttyS0 quiet mitigations=off nokaslr tsc=reliable random.trust_cpu=on panic=-1"
   devices: { root: { type: disk, path: /, pool: default } }
 END
+  say "importing the guest's image"
   incus image import /srv/seed/metadata.tar /srv/seed/rootfs.qcow2 --alias clara-sandbox-test-vm </dev/null >/dev/null &&
+    say "unpacking it" &&
     # The first instance has the pool unpack the image, once for all.
     incus init clara-sandbox-test-vm first --vm --profile clara-vm </dev/null >/dev/null &&
     incus delete first && incus admin shutdown
