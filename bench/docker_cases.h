@@ -1,31 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// docker_cases.h: the rows of the Docker backend. The peer is the engine's own API, called from here; both
-// take turns, in the same engine, with the same image and the same HostConfig.
+// docker_cases.h: the rows of the Docker backend.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
-#include "bench/row.h"
-#include "bench/service.h"
+#include "bench/engine_cases.h"
 
 namespace csb::bench {
 
-struct DockerContext {
-  Service& service;  // on the Docker backend, without a pool
-  std::string binary, socket, image;
-  int scale;  // samples are divided by this
-};
+extern const EngineKind kDocker;
 
-struct DockerCase {
-  const char* name;
-  std::vector<Row> (*run)(DockerContext&);
-};
-
-const std::vector<DockerCase>& DockerCases();
+const std::vector<EngineCase>& DockerCases();
 
 // What a host is started with to use the engine at a unix socket.
 std::vector<std::string> DockerOptions(const std::string& socket, const std::string& image);
+std::unique_ptr<Peer> MakeDockerPeer(const std::string& socket);
 
 }  // namespace csb::bench

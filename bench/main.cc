@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// main.cc: clara-sandbox-bench --binary PATH [--docker SOCKET --image NAME] [--only NAME,NAME] [--quick]
-// [--json FILE]
+// main.cc: clara-sandbox-bench --binary PATH [--docker SOCKET --image NAME] [--incus SOCKET --incus-image
+// NAME]
+// [--incus-cluster SOCKET] [--only NAME,NAME] [--quick] [--json FILE]
 #include <cstdio>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "bench/cases.h"
 #include "bench/docker_cases.h"
+#include "bench/incus_cases.h"
 #include "clara_sandbox/cpp/json.h"
 
 namespace {
@@ -16,7 +19,7 @@ using namespace csb;
 using namespace csb::bench;
 
 struct Arguments {
-  std::string binary, only, json_file, docker, image;
+  std::string binary, only, json_file, docker, image, incus, incus_cluster, incus_image;
   int scale = 1;
 };
 
@@ -33,19 +36,29 @@ bool Parse(int argc, char** argv, Arguments* out) {
     if (arg == "--json") value = &out->json_file;
     if (arg == "--docker") value = &out->docker;
     if (arg == "--image") value = &out->image;
+    if (arg == "--incus") value = &out->incus;
+    if (arg == "--incus-cluster") value = &out->incus_cluster;
+    if (arg == "--incus-image") value = &out->incus_image;
     if (value == nullptr || ++i == argc) return false;
     *value = argv[i];
   }
-  return !out->binary.empty() && out->docker.empty() == out->image.empty();
+  const bool incus = !out->incus.empty() || !out->incus_cluster.empty();
+  return !out->binary.empty() && out->docker.empty() == out->image.empty() &&
+         incus != out->incus_image.empty();
 }
 
 void Usage() {
   fprintf(stderr,
-          "usage: script/bench [--docker] [--only NAME,NAME] [--quick] [--json FILE]\n"
+          "usage: script/bench [--docker] [--incus] [--incus-cluster] [--only NAME,NAME] [--quick] [--json "
+          "FILE]\n"
           "names:");
   for (const Case& c : Cases()) fprintf(stderr, " %s", c.name);
-  fprintf(stderr, "\nwith --docker also, or all of them as `docker`:");
-  for (const DockerCase& c : DockerCases()) fprintf(stderr, " %s", c.name);
+  const std::pair<const char*, const std::vector<EngineCase>&> engines[] = {
+      {"docker", DockerCases()}, {"incus", IncusCases()}, {"incus-cluster", IncusClusterCases()}};
+  for (const auto& [name, cases] : engines) {
+    fprintf(stderr, "\nwith --%s also, or all of them as `%s`:", name, name);
+    for (const EngineCase& c : cases) fprintf(stderr, " %s", c.name);
+  }
   fprintf(stderr, "\n");
 }
 
@@ -125,12 +138,24 @@ int main(int argc, char** argv) {
     Context context{service, args.scale};
     run(context);
   });
-  if (!args.docker.empty())
-    Run(DockerCases(), args.only, "docker", table, [&](auto&& run) {
-      Service service(args.binary, "docker", DockerOptions(args.docker, args.image));
-      DockerContext context{service, args.binary, args.docker, args.image, args.scale};
+  const auto engine = [&](const char* group, const std::vector<EngineCase>& cases, const EngineKind& kind,
+                          const std::vector<std::string>& options, auto make_peer) {
+    Run(cases, args.only, group, table, [&](auto&& run) {
+      Service service(args.binary, kind.backend, options);
+      EngineContext context{service, args.binary, kind, options, make_peer, args.scale};
       run(context);
     });
+  };
+  if (!args.docker.empty())
+    engine("docker", DockerCases(), kDocker, DockerOptions(args.docker, args.image),
+           [&] { return MakeDockerPeer(args.docker); });
+  if (!args.incus.empty())
+    engine("incus", IncusCases(), kIncus, IncusOptions(args.incus, args.incus_image),
+           [&] { return MakeIncusPeer(args.incus); });
+  if (!args.incus_cluster.empty())
+    engine("incus-cluster", IncusClusterCases(), kIncusCluster,
+           IncusClusterOptions(args.incus_cluster, args.incus_image),
+           [&] { return MakeIncusPeer(args.incus_cluster); });
   if (table.empty()) {
     Usage();
     return 2;

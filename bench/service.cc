@@ -71,7 +71,7 @@ Service::Service(const std::string& binary, const std::string& backend,
                                    "--sandbox.state_dir=" + folder_ + "/state",
                                    "--sandbox.runtime_dir=" + runtime_,
                                    "--log.level=warn"};
-  // Docker keeps workspaces in volumes, unless a folder is named.
+  // Engines keep workspaces in volumes, unless a folder is named.
   if (backend == "bubblewrap") argv.push_back("--sandbox.data_dir=" + folder_ + "/data");
   argv.insert(argv.end(), options.begin(), options.end());
   pid_ = fork();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "bench/engine_peer.h"
+#include "bench/docker_peer.h"
 
 #include <unistd.h>
 
@@ -54,13 +54,13 @@ std::string Escaped(const std::string& text) {
 
 }  // namespace
 
-bool EnginePeer::Is(int status, const HttpReply& reply, const char* what) {
+bool DockerPeer::Is(int status, const HttpReply& reply, const char* what) {
   if (reply.status == status) return true;
   fprintf(stderr, "bench: the engine's %s: HTTP %d %.300s\n", what, reply.status, reply.body.c_str());
   return false;
 }
 
-bool EnginePeer::Imitate(const std::string& container) {
+bool DockerPeer::Imitate(const std::string& container) {
   const HttpReply reply = client_.Get(kApi + ("/containers/" + container) + "/json");
   if (!Is(200, reply, "inspect")) return false;
   auto made = json::ParseObject(reply.body);
@@ -91,14 +91,14 @@ bool EnginePeer::Imitate(const std::string& container) {
   return true;
 }
 
-std::string EnginePeer::Body(const std::string& volume) const {
+std::string DockerPeer::Body(const std::string& volume) const {
   std::string body = template_;
   if (const size_t at = body.find(kVolume); at != std::string::npos)
     body.replace(at, strlen(kVolume), volume);
   return body;
 }
 
-std::string EnginePeer::Create() {
+std::string DockerPeer::Create() {
   volumes_.push_back(NewVolume());
   const HttpReply reply =
       client_.Post(kApi + ("/containers/create?name=" + volumes_.back()), Body(volumes_.back()));
@@ -107,11 +107,12 @@ std::string EnginePeer::Create() {
   return made ? std::string(json::GetString(*made, "Id").value_or("")) : "";
 }
 
-bool EnginePeer::Start(const std::string& id) {
-  return Is(204, client_.Post(kApi + ("/containers/" + id) + "/start", ""), "start");
+std::string DockerPeer::Launch() {
+  const std::string id = Create();
+  return !id.empty() && Is(204, client_.Post(kApi + ("/containers/" + id) + "/start", ""), "start") ? id : "";
 }
 
-bool EnginePeer::Exec(const std::string& id, const std::vector<std::string>& argv,
+bool DockerPeer::Exec(const std::string& id, const std::vector<std::string>& argv,
                       const std::string& expected) {
   json::Buffer buffer;
   json::Writer w(buffer);
@@ -138,26 +139,26 @@ bool EnginePeer::Exec(const std::string& id, const std::vector<std::string>& arg
   return output == expected;
 }
 
-bool EnginePeer::Remove(const std::string& id) {
+bool DockerPeer::Remove(const std::string& id) {
   return Is(204, client_.Delete(kApi + ("/containers/" + id) + "?force=1"), "remove");
 }
 
-void EnginePeer::RemoveVolumes() {
+void DockerPeer::RemoveVolumes() {
   for (const std::string& volume : volumes_)
     Is(204, client_.Delete(kApi + ("/volumes/" + volume)), "remove of a volume");
   volumes_.clear();
 }
 
-bool EnginePeer::Put(const std::string& id, const std::string& folder, const std::string& tar) {
+bool DockerPeer::Put(const std::string& id, const std::string& folder, const std::string& tar) {
   const std::string target = kApi + ("/containers/" + id) + "/archive?path=" + folder;
   return Is(200, client_.Put(target, "application/x-tar", tar), "archive");
 }
 
-bool EnginePeer::Get(const std::string& id, const std::string& path, uint64_t* size) {
+bool DockerPeer::Get(const std::string& id, const std::string& path, uint64_t* size) {
   return Is(200, client_.GetRaw(kApi + ("/containers/" + id) + "/archive?path=" + path, size), "archive");
 }
 
-int EnginePeer::Pooled(const std::string& installation) {
+int DockerPeer::Pooled(const std::string& installation) {
   const std::string filters = R"({"label":["clara-sandbox.installation=)" + installation +
                               R"("],"name":["-pool-"],"status":["running"]})";
   const HttpReply reply = client_.Get(kApi + ("/containers/json?filters=" + Escaped(filters)));
