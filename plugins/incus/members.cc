@@ -43,7 +43,6 @@ struct Members::Impl : std::enable_shared_from_this<Members::Impl> {
   mutable std::mutex mutex;
   std::condition_variable changed;  // listing ended, or calls went to 0
   std::map<std::string, Member> members;
-  std::map<std::string, std::string> instances;
   std::optional<Time> listed_at;
   bool listing = false;
   uint64_t lists = 0;               // that were tried
@@ -415,29 +414,11 @@ Result<Members::Reservation> Members::Reserve(const PlacementRule& rule, uint64_
 
 void Members::Refresh() { impl_->Refresh(); }
 
-void Members::SetInstances(std::map<std::string, std::string> instances) {
+void Members::SetCounts(const std::map<std::string, uint64_t>& sandboxes) {
   const std::lock_guard lock(impl_->mutex);
   for (auto& [name, m] : impl_->members) m.sandboxes = 0;
-  for (const auto& [instance, member] : instances)
-    if (IsMember(member)) ++impl_->members[member].sandboxes;
-  impl_->instances = std::move(instances);
-}
-
-void Members::Made(const std::string& instance, const std::string& member) {
-  Gone(instance);  // it may have moved
-  if (!IsMember(member)) return;
-  const std::lock_guard lock(impl_->mutex);
-  impl_->instances[instance] = member;
-  ++impl_->members[member].sandboxes;
-}
-
-void Members::Gone(const std::string& instance) {
-  const std::lock_guard lock(impl_->mutex);
-  const auto it = impl_->instances.find(instance);
-  if (it == impl_->instances.end()) return;
-  const auto m = impl_->members.find(it->second);
-  if (m != impl_->members.end() && m->second.sandboxes > 0) --m->second.sandboxes;
-  impl_->instances.erase(it);
+  for (const auto& [member, count] : sandboxes)
+    if (IsMember(member)) impl_->members[member].sandboxes = count;
 }
 
 Members::Reservation& Members::Reservation::operator=(Reservation&& other) noexcept {
@@ -448,13 +429,17 @@ Members::Reservation& Members::Reservation::operator=(Reservation&& other) noexc
   return *this;
 }
 
-void Members::Reservation::Failed() {
+void Members::Reservation::End(bool created) {
   if (impl_ == nullptr) return;
   {
     const std::lock_guard lock(impl_->mutex);
-    auto& failures = impl_->members[member_].failures;
-    failures.push_back(impl_->Now());
-    if (failures.size() > kFailing) failures.pop_front();
+    Member& m = impl_->members[member_];
+    if (created) {
+      ++m.sandboxes;
+    } else {
+      m.failures.push_back(impl_->Now());
+      if (m.failures.size() > kFailing) m.failures.pop_front();
+    }
   }
   Release();
 }

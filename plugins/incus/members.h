@@ -6,7 +6,7 @@
 //   Members members({.list = …, .load = …, .ping = …, .post = …, .after = …});
 //   if (auto error = members.Down("m2")) return *error;      // any thread, never blocks
 //   auto reserved = members.Reserve(rule);                   // worker; chooses and counts in one step
-//   … create on reserved->member(), members.Made(name, reserved->member()), or reserved->Failed() …
+//   … create on reserved->member() …  reserved->End(created);
 //   members.Suspect("m2", "exec timed out");                 // whoever noticed it first
 //
 // A member is silent from Suspect, or since the cluster calls it offline, until a ping of it succeeds: one
@@ -57,8 +57,9 @@ class Members {
     Reservation& operator=(Reservation&& other) noexcept;
     ~Reservation() { Release(); }
     const std::string& member() const { return member_; }
-    // The create failed for the member's sake: it is less liked for a while (kRemember).
-    void Failed();
+    // created: a sandbox more there. Else the create failed for the member's sake, and it is less liked for a
+    // while (kRemember). Not called: given up for a reason that says nothing of the member.
+    void End(bool created);
 
    private:
     friend class Members;
@@ -91,11 +92,9 @@ class Members {
   // The list has changed: read again soon, on a worker. Many calls are one.
   void Refresh();
 
-  // Where the installation's sandboxes are, whoever made them: as the engine listed them (instance -> member,
-  // replaces all), and as calls and events tell. Being told twice counts once.
-  void SetInstances(std::map<std::string, std::string> instances);
-  void Made(const std::string& instance, const std::string& member);
-  void Gone(const std::string& instance);
+  // Sandboxes of the installation by member, whoever made them, as the engine has them: what End counted
+  // since the last time is in it.
+  void SetCounts(const std::map<std::string, uint64_t>& sandboxes);
 
   static constexpr Limit kFresh{10'000};     // age of the list that creates put up with
   static constexpr Limit kPingLimit{1'500};  // of one ping

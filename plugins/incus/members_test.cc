@@ -345,27 +345,23 @@ TEST_F(MembersTest, CreatesUnderWayAndSandboxesCount) {
     EXPECT_EQ(Of("m1").creating, 3u);
   }
   EXPECT_EQ(Of("m1").creating, 0u);
-  members_->Made("a", "m1");
-  members_->Made("a", "m1");
-  members_->Made("b", "m1");
-  EXPECT_EQ(Of("m1").sandboxes, 2u) << "being told twice counts once";
-  members_->Made("a", "m2");
-  EXPECT_EQ(Of("m1").sandboxes, 1u) << "it moved";
-  members_->Gone("b");
-  members_->Gone("b");
+  EXPECT_EQ(Of("m1").sandboxes, 0u) << "nothing came of them";
+  auto made = members_->Reserve({.member = "m1"}, 1);
+  ASSERT_TRUE(made);
+  made->End(true);
+  made->End(true);
+  EXPECT_EQ(Of("m1").sandboxes, 1u);
+  EXPECT_EQ(Of("m1").creating, 0u);
+  members_->SetCounts({{"m3", 2}, {"none", 7}});
   EXPECT_EQ(Of("m1").sandboxes, 0u);
-  members_->SetInstances({{"x", "m3"}, {"y", "m3"}, {"z", "none"}});
-  EXPECT_EQ(Of("m2").sandboxes, 0u);
   EXPECT_EQ(Of("m3").sandboxes, 2u);
-  members_->Gone("x");
-  EXPECT_EQ(Of("m3").sandboxes, 1u);
 }
 
 TEST_F(MembersTest, FailuresAreForgotten) {
   for (uint64_t i = 0; i < kFailing; ++i) {
     auto one = members_->Reserve({.member = "m1"}, i);
     ASSERT_TRUE(one);
-    one->Failed();
+    one->End(false);
   }
   EXPECT_EQ(Of("m1").failures, kFailing);
   EXPECT_EQ(Of("m1").creating, 0u);
@@ -395,7 +391,7 @@ TEST_F(MembersTest, NothingIsCalledAfterItsEnd) {
   members_.reset();
   const size_t pings = pings_.size();
   const int lists = lists_;
-  reserved->Failed();
+  reserved->End(false);
   Advance(1min);
   EXPECT_EQ(pings_.size(), pings);
   EXPECT_EQ(lists_, lists);
@@ -441,8 +437,8 @@ TEST(MembersThreadsTest, ManyAskWhileOneIsSilentAndComesBack) {
           members.Suspect("m2", "hangs");
           members.Refresh();
           auto reserved = members.Reserve({}, i * 1000 + n);
-          if (reserved) members.Made("x" + std::to_string(i), reserved->member());
-          members.Gone("x" + std::to_string(i));
+          if (reserved) reserved->End(n % 2 == 0);
+          if (n % 8 == 0) members.SetCounts({{"m1", n}});
           std::this_thread::yield();
         }
       });
