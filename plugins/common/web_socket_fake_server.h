@@ -14,6 +14,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/read.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <boost/beast/websocket/rfc6455.hpp>
 #include <boost/beast/websocket/stream.hpp>
 #include <string>
 #include <string_view>
@@ -50,6 +51,9 @@ class Served {
   }
   void Raw(std::string_view bytes) {
     boost::asio::write(socket.next_layer(), boost::asio::buffer(bytes), code);
+  }
+  void Close(boost::beast::websocket::close_code why, const char* words) {
+    socket.close(boost::beast::websocket::close_reason(why, words), code);
   }
   void Echo() {
     for (;;) {
