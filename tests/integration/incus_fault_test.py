@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 600
+# backends: incus
 """What breaks under a running service: incusd, instances, volumes, the pool. Each test has an engine of its own to break.
 
 Every request has to be answered or to fail with a cause, and nobody's files may go or get mixed.

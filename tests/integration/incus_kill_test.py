@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 900
+# backends: incus
 """A host on Incus that is killed under load, again and again: kills.py says what must hold."""
 import unittest
 
