@@ -133,8 +133,11 @@ double Cost(const Candidate& m, const Sizes& sizes) {
   return cost * static_cast<double>(uint64_t{1} << std::min<uint64_t>(m.failures, kFailing));
 }
 
-// Differences below this are less than what other hosts may be doing at the moment.
-double Slack(double least) { return std::max(2.0, least * 0.1); }
+// Differences below this are less than what other hosts may be doing at the moment. How wide it is is left to
+// chance: hosts that all drew the same line would all fill the same gap, and overfill it.
+double Slack(double least, Chance& chance) {
+  return std::max(2.0, least * 0.1) * static_cast<double>(1 << chance.Below(3));
+}
 
 void Draw(Chosen& members, Chance& chance) {
   for (size_t i = 0; i < std::min(kCompared, members.size()); ++i)
@@ -171,7 +174,8 @@ Result<std::string> Place(const std::vector<Candidate>& members, const Placement
   Draw(usable, chance);
   double least = Cost(*usable.front(), sizes);
   for (const Candidate* m : usable) least = std::min(least, Cost(*m, sizes));
-  std::erase_if(usable, [&](const Candidate* m) { return Cost(*m, sizes) > least + Slack(least); });
+  const double most = least + Slack(least, chance);
+  std::erase_if(usable, [&](const Candidate* m) { return Cost(*m, sizes) > most; });
 
   // Of its own creates a host knows: these are spread exactly, however many come at once.
   const auto busy = [&](const Candidate* m) { return static_cast<double>(m->creating) / sizes.Of(*m); };
