@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 
-#include "clara_sandbox/cpp/command.h"
 #include "plugins/common/errno_error.h"
 #include "plugins/common/folders.h"
 #include "plugins/incus/trust.h"

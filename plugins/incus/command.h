@@ -5,7 +5,7 @@
 //   CSB_PLUGIN_BACKEND_WITH_COMMANDS(IncusBackend, kPlugin, &csb::incus::CommandInterface)   // plugin.cc
 #pragma once
 
-#include "clara_sandbox/command.h"
+#include "clara_sandbox/cpp/command.h"
 
 namespace csb::incus {
 
