@@ -184,11 +184,20 @@ class NoNetwork(unittest.TestCase):
 
     def test_a_network_that_is_missing_is_said(self):
         harness.need("incus")
-        with Service("--incus.network=no-such-net", mode="incus") as service:
-            status, answer = service.call("POST", "net", "/create", {})
-            self.assertNotEqual(status, 200, answer)
-            self.assertIn("no-such-net", answer["error"])
-            self.assertEqual(service.engine.containers(service.root), [])
+        found = harness.explain("incus", "--incus.network=no-such-net", env={**os.environ, **Engine().environment()})
+        self.assertFalse(found["available"], found)
+        self.assertIn("no-such-net", found["reason"])
+        self.assertIn("incus network create no-such-net", found["hint"])
+
+    def test_a_network_that_is_named_is_joined_as_it_is(self):
+        harness.need("incus")
+        engine = Engine()
+        engine.do("POST", "/1.0/networks", {"name": PEERS, "config": {"ipv4.address": "10.213.8.1/24", "ipv6.address": "none"}})
+        self.addCleanup(engine.do, "DELETE", f"/1.0/networks/{PEERS}")
+        with Service(f"--incus.network={PEERS}", mode="incus") as service:
+            info = service.call("POST", "named", "/create", {})[1]
+            self.assertFalse(info["enforced"]["network"]["enforced"], info)
+            self.assertEqual(engine.inspect(info["container_id"])["expanded_devices"]["eth0"]["network"], PEERS)
 
 
 if __name__ == "__main__":
