@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/incus/cluster.h"
+
+#include <map>
+
+#include "plugins/incus/limits.h"
+
+namespace csb::incus {
+namespace {
+
+constexpr Engine::Limit kLoadLimit{2'000};
+
+}  // namespace
+
+Cluster::Cluster(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names)
+    : host_(host),
+      reactor_(reactor),
+      engine_(engine),
+      options_(options),
+      names_(names),
+      line_(std::make_shared<Lifeline<Cluster>>(this)) {
+  members_ = std::make_unique<Members>(Members::Functions{
+      .list = [this] { return engine_.Members(kAskLimit); },
+      .load = [this](const std::string& member) { return engine_.Load(member, kLoadLimit); },
+      .ping =
+          [this](const std::string& member, Members::Limit limit) {
+            auto load = engine_.Load(member, limit);
+            return load ? Status() : Status(load.error());
+          },
+      .post = [host](std::function<void()> work) { return host.Post(std::move(work)); },
+      .after =
+          [this](Members::Limit in, std::function<void()> work) {
+            // A ping blocks: not on the reactor's thread.
+            reactor_.At(Reactor::Clock::now() + in, [host = host_, work = std::move(work)] {
+              if (Status s = host.Post(work); !s) host.LogDebug(s.error().message);
+            });
+          },
+      .on_back = [host](const std::string& member) {
+        host.LogInfo("the member " + member + " of the cluster answers again");
+      }});
+}
+
+Cluster::~Cluster() {
+  line_->Cut();
+  members_.reset();
+}
+
+Result<bool> Cluster::Clustered() {
+  auto info = engine_.Info(kAskLimit);
+  if (!info) return info.error();
+  return info->clustered;
+}
+
+Result<Cluster::Making> Cluster::Place(const Limits& limits, const std::string& fixed) {
+  Making out;
+  out.member_ = fixed;
+  auto clustered = Clustered();
+  if (!clustered) return clustered.error();
+  if (!*clustered) return out;
+  PlacementRule rule;
+  rule.member = fixed;
+  rule.memory = limits.memory;
+  // A target that is one member holds for new users; files elsewhere win.
+  if (options_.target.starts_with("@"))
+    rule.group = options_.target;
+  else if (fixed.empty())
+    rule.member = options_.target;
+  auto reserved = members_->Reserve(rule, host_.NowNs());
+  if (!reserved) return reserved.error();
+  out.member_ = reserved->member();
+  out.reservation_ = *std::move(reserved);
+  return out;
+}
+
+std::optional<Error> Cluster::Down(const std::string& member) const { return members_->Down(member); }
+
+void Cluster::Suspect(const std::string& member, const std::string& why) {
+  if (member.empty() || member == "none") return;
+  host_.LogWarn("the member " + member + " of the cluster seems not to answer: " + why);
+  members_->Suspect(member, why);
+}
+
+void Cluster::Note(const std::string& member, const Error& error) {
+  const auto says = [&](const char* words) { return error.message.find(words) != std::string::npos; };
+  if (member.empty() || says("not running")) return;
+  if (error.code == CSB_E_DEADLINE || says("did not answer") || says("member") || says("No route") ||
+      says("i/o timeout") || says("is not heard of"))
+    Suspect(member, error.message);
+}
+
+bool Cluster::Evacuated(const std::string& member) {
+  auto candidates = members_->Candidates(Members::kFresh);
+  if (!candidates) return false;
+  for (const Candidate& c : *candidates)
+    if (c.name == member) return c.evacuated;
+  return false;
+}
+
+void Cluster::Refresh() { members_->Refresh(); }
+
+void Cluster::CountAgain() {
+  auto clustered = Clustered();
+  if (!clustered || !*clustered) return;
+  auto instances = engine_.Instances(kKeyInstallation, names_.installation(), kAskLimit);
+  if (!instances) return;
+  std::map<std::string, std::string> where;
+  for (const InstanceInfo& info : *instances)
+    if (info.alive()) where[info.name] = info.location;
+  members_->SetInstances(std::move(where));
+}
+
+void Cluster::Made(const std::string& instance, const std::string& member) {
+  if (!member.empty()) members_->Made(instance, member);
+}
+
+void Cluster::Gone(const std::string& instance) { members_->Gone(instance); }
+
+}  // namespace csb::incus

@@ -1,0 +1,718 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugins/incus/registry.h"
+
+#include <algorithm>
+
+#include "clara_sandbox/cpp/identity.h"
+#include "plugins/common/host_sockets.h"
+#include "plugins/common/installation.h"
+#include "plugins/common/limit_text.h"
+#include "plugins/common/rfc3339.h"
+#include "plugins/common/small_file.h"
+
+namespace csb::incus {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+// Time for `incus restart` by hand to start again what it stopped.
+constexpr std::chrono::seconds kCleanDelay{10};
+// After the last create: the user's first call, and a burst of other users, come before the pool.
+constexpr milliseconds kRefillDelay{500};
+// What another host is making, and has not started.
+constexpr milliseconds kMakingLimit{30'000};
+// An event may have been missed.
+constexpr milliseconds kLook{1'000};
+// Two hosts that go on getting in each other's way.
+constexpr int kTurns = 8;
+
+// Somebody's doing, and no fault of the engine: users of other sandboxes are not to be kept away for it.
+Error Paused(const std::string& instance) {
+  return {CSB_E_CONFLICT, "the instance " + instance + " is frozen",
+          "incus resume " + instance + "; what runs in it goes on then", true};
+}
+
+bool NeverStarted(const InstanceInfo& info) {
+  return !info.alive() && info.Get("volatile.last_state.power").empty();
+}
+
+// An operation of somebody's holds it: it is looked at again.
+bool Busy(const Error& error) {
+  return error.code == CSB_E_CONFLICT || error.message.find("busy running") != std::string::npos;
+}
+
+}  // namespace
+
+Registry::Registry(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names,
+                   const std::string& host_id, const std::string& machine)
+    : host_(host),
+      reactor_(reactor),
+      engine_(engine),
+      options_(options),
+      names_(names),
+      host_id_(host_id),
+      machine_(machine),
+      records_(engine, names),
+      cluster_(host, reactor, engine, options, names),
+      launcher_(host, reactor, engine, options, names, host_id, machine),
+      pool_(host, launcher_, engine, cluster_, options, names, host_id),
+      line_(std::make_shared<Lifeline<Registry>>(this)) {
+  pool_.SetLostHandler([line = line_](const SandboxPtr&, Loss) {
+    line->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Check(); }); });
+  });
+}
+
+Registry::~Registry() {
+  line_->Close();
+  pool_.Stop();
+  line_->Cut();
+  for (const auto& [user, sandbox] : by_user_) sandbox->Detach();
+}
+
+Result<FileLock> Registry::Lock(std::string_view key) const {
+  if (Status s = MakeFolders(names_.locks(), 0711); !s) return s.error();
+  return FileLock::Take(names_.Lock(key), {});
+}
+
+std::shared_ptr<Sandbox> Registry::Find(std::string_view user) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = by_user_.find(user);
+  return it == by_user_.end() ? nullptr : it->second;
+}
+
+std::vector<std::shared_ptr<Sandbox>> Registry::Attached() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<SandboxPtr> out;
+  for (const auto& [user, sandbox] : by_user_) out.push_back(sandbox);
+  return out;
+}
+
+std::shared_ptr<Sandbox> Registry::AttachedAs(std::string_view instance) const {
+  const std::lock_guard lock(mutex_);
+  for (const auto& [user, sandbox] : by_user_)
+    if (sandbox->live().name == instance) return sandbox;
+  return nullptr;
+}
+
+void Registry::Keep(const SandboxPtr& sandbox) {
+  const std::lock_guard lock(mutex_);
+  // It may have ended between the answer and now; Lost then found nothing to forget.
+  if (!sandbox->over()) by_user_[sandbox->live().user] = sandbox;
+}
+
+void Registry::Forget(const SandboxPtr& sandbox) {
+  const std::lock_guard lock(mutex_);
+  const auto it = by_user_.find(sandbox->live().user);
+  if (it != by_user_.end() && it->second == sandbox) by_user_.erase(it);
+}
+
+void Registry::InBackground(std::function<void(Registry&)> work) {
+  const Status posted = host_.Post([line = line_, work = std::move(work)] { line->With(work); });
+  // A host that shuts down takes no work; what is not cleaned up now is by the next host.
+  if (!posted) host_.LogDebug("no work is taken any more: " + posted.error().message);
+}
+
+void Registry::RemoveLater(const std::string& instance) {
+  InBackground([instance](Registry& registry) {
+    if (Status s = registry.launcher_.Remove(instance); !s)
+      registry.host_.LogWarn("the instance " + instance + " stays until the next start: " + s.error().message);
+    registry.RefillLater();  // there may be room again
+  });
+}
+
+Sandbox::OnLost Registry::LostHandler() {
+  return [line = line_](const SandboxPtr& sandbox, Loss loss) {
+    line->With([&](Registry& registry) { registry.Lost(sandbox, loss); });
+  };
+}
+
+// On the reactor's thread.
+void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
+  Forget(sandbox);
+  const std::string user = sandbox->live().user, instance = sandbox->live().name;
+  if (user.empty()) return;  // still being made
+  const std::string member = sandbox->live().member;
+  if (loss == Loss::kBroken && sandbox->live().channel == ChannelKind::kExec && !member.empty()) {
+    // A member that is cut off looks the same: it is asked before anything is ended.
+    cluster_.Suspect(member, "a sandbox on it is not heard of any more");
+    loss = Loss::kClosed;
+  }
+  InBackground([sandbox, user, instance, loss](Registry& registry) {
+    const bool oom = sandbox->SawOom();
+    sandbox->Detach();
+    const std::string key = KeyOf(user);
+    auto lock = registry.Lock(key);
+    if (!lock) return registry.host_.LogWarn(lock.error().message);
+    auto record = registry.records_.Read(key);
+    if (!record || record->instance != instance) return;
+    if (loss == Loss::kBroken) {
+      if (Status s = registry.Retire(key, *record); !s) registry.host_.LogWarn(s.error().message);
+      return;
+    }
+    // A stream says no more than that it ended. One that goes on, or is about to end, is the next call's.
+    if (!oom) return registry.CleanLater(user);
+    registry.host_.LogWarn("sandbox " + instance + " ran out of memory as a whole (" +
+                           FormatSize(record->limits.memory) + "): it is started again");
+    if (Status s = registry.Retire(key, *record); !s) return registry.host_.LogWarn(s.error().message);
+    auto again = registry.MakeLocked(user, key, record->limits, record->image, {});
+    if (!again)
+      registry.host_.LogWarn("sandbox " + instance + " can't be started again: " + again.error().message);
+  });
+}
+
+void Registry::RefillLater() {
+  if (!pool_.wanted()) return;
+  const std::lock_guard lock(mutex_);
+  if (refill_ != 0) reactor_.CancelTimer(refill_);
+  refill_ = reactor_.At(Reactor::Clock::now() + kRefillDelay, [line = line_] {
+    line->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Refill(); }); });
+  });
+}
+
+void Registry::CleanLater(const std::string& user) {
+  reactor_.At(Reactor::Clock::now() + kCleanDelay, [line = line_, user] {
+    line->With(
+        [&](Registry& registry) { registry.InBackground([user](Registry& r) { r.CleanDead(user); }); });
+  });
+}
+
+void Registry::CleanDead(const std::string& user) {
+  const std::string key = KeyOf(user);
+  auto lock = Lock(key);
+  if (!lock) return host_.LogWarn(lock.error().message);
+  auto record = records_.Read(key);
+  if (!record || cluster_.Down(record->member)) return;
+  auto info = engine_.Instance(record->instance, kAskLimit);
+  // Status "Error": its member does not answer.
+  if (!info || info->alive() || NeverStarted(*info) || info->status != "Stopped") return;
+  if (auto attached = Find(user)) {
+    Forget(attached);
+    attached->Detach();
+  }
+  if (Status s = Retire(key, *record); !s) host_.LogDebug(s.error().message);
+}
+
+// The next sandbox of the user gets another name, so that it need not wait until this one is gone.
+// CSB_E_CONFLICT: another host was faster.
+Status Registry::Retire(const std::string& key, const Record& record) {
+  Record next = record;
+  ++next.generation;
+  next.instance = names_.Instance(key, next.generation);
+  if (Status s = records_.Replace(key, next); !s) return s;
+  RemoveLater(record.instance);
+  return {};
+}
+
+void Registry::OnLifecycle(const std::string& action, const std::string& instance) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++events_;
+    happened_.notify_all();
+  }
+  const bool ended = action == "instance-stopped" || action == "instance-shutdown" || action == "instance-deleted";
+  if (ended) {
+    launcher_.NoteEnd(instance);
+    cluster_.Gone(instance);
+  }
+  const auto sandbox = AttachedAs(instance);
+  if (!sandbox) return;
+  if (ended) sandbox->MarkEnded(action == "instance-deleted" ? "the instance was deleted" : "the instance ended");
+  if (action == "instance-paused") sandbox->SetPaused(true);
+  if (action == "instance-resumed") sandbox->SetPaused(false);
+}
+
+void Registry::Compare() {
+  // First, so that what is made meanwhile is not missed in the list.
+  const auto attached = Attached();
+  if (attached.empty()) return;
+  auto instances = engine_.Instances(kKeyInstallation, names_.installation(), kAskLimit);
+  if (!instances) return;
+  for (const SandboxPtr& sandbox : attached) {
+    const std::string& name = sandbox->live().name;
+    const auto it = std::find_if(instances->begin(), instances->end(),
+                                 [&](const InstanceInfo& info) { return info.name == name; });
+    if (it != instances->end() && it->status == "Running" && !sandbox->paused()) continue;
+    // The list may be older than an event that came since.
+    auto now = engine_.Instance(name, kAskLimit);
+    if (!now && now.error().code == CSB_E_NOT_FOUND)
+      sandbox->MarkEnded("the instance was deleted");
+    else if (now && !now->alive() && now->status == "Stopped")
+      sandbox->MarkEnded("the instance ended");
+    else if (now)
+      sandbox->SetPaused(now->status == "Frozen");
+  }
+  if (pool_.wanted()) pool_.Check();
+}
+
+void Registry::LetGoOfStreams() {
+  for (const SandboxPtr& sandbox : Attached()) {
+    if (sandbox->live().channel != ChannelKind::kExec) continue;
+    Forget(sandbox);
+    sandbox->Detach();
+  }
+}
+
+Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
+  // Of this machine: whoever made it held the lock that we hold, and has died.
+  if (info.Get(kKeyMachine) == machine_ && !HostAlive(names_.hosts(), info.Get(kKeyHost))) return false;
+  const auto until = Clock::now() + kMakingLimit;
+  while (Clock::now() < until) {
+    uint64_t seen = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      seen = events_;
+    }
+    auto now = engine_.Instance(info.name, kAskLimit);
+    if (!now && now.error().code == CSB_E_NOT_FOUND) return false;
+    if (!now) return now.error();
+    if (!NeverStarted(*now)) return true;
+    std::unique_lock lock(mutex_);
+    happened_.wait_for(lock, kLook, [&] { return events_ != seen; });
+  }
+  return Error{CSB_E_UNAVAILABLE, "the instance " + info.name + " is being made by another host, which does not end",
+               "if no host makes it any more: incus delete " + info.name, true};
+}
+
+// Null: there is none, and the record, where there is one, names the next.
+Result<std::shared_ptr<Sandbox>> Registry::AttachTo(const Record& record, const std::string& key) {
+  if (const auto down = cluster_.Down(record.member)) return *down;
+  auto info = engine_.Instance(record.instance, kAskLimit);
+  if (info && NeverStarted(*info)) {
+    auto there = AwaitMade(*info);
+    if (!there) return there.error();
+    info = engine_.Instance(record.instance, kAskLimit);
+    if (info && NeverStarted(*info)) {
+      if (Status s = Retire(key, record); !s && s.error().code != CSB_E_CONFLICT) return s.error();
+      return SandboxPtr();
+    }
+  }
+  if (!info && info.error().code == CSB_E_NOT_FOUND) return SandboxPtr();
+  if (!info) {
+    cluster_.Note(record.member, info.error());
+    return info.error();
+  }
+  if (info->Get(kKeyInstallation) != names_.installation())
+    return Error{CSB_E_CONFLICT, "an instance " + info->name + " that is not ours is in the way",
+                 "incus rename it, or delete it", false};
+  if (info->status == "Error") {
+    cluster_.Suspect(info->location, "the cluster says so");
+    return Error{CSB_E_UNAVAILABLE, "the member " + info->location + " of the cluster does not answer",
+                 "incus cluster list tells why; its sandboxes are there again when it is", true};
+  }
+  if (!info->alive()) {
+    if (Status s = Retire(key, record); !s && s.error().code != CSB_E_CONFLICT) return s.error();
+    return SandboxPtr();
+  }
+  if (info->status == "Frozen") return Paused(info->name);
+  auto sandbox = launcher_.Attach(*info, record.user, record.limits, LostHandler());
+  if (sandbox) {
+    Keep(*sandbox);
+    return sandbox;
+  }
+  auto now = engine_.Instance(record.instance, kAskLimit);
+  if (!now && now.error().code == CSB_E_NOT_FOUND) return SandboxPtr();
+  if (!now) return sandbox.error();
+  if (now->status == "Frozen") return Paused(now->name);
+  if (now->alive() && sandbox.error().code == CSB_E_UNAVAILABLE && !record.member.empty()) {
+    // Whether the member or the sandbox is mute is not known yet.
+    cluster_.Suspect(record.member, sandbox.error().message);
+    return sandbox.error();
+  }
+  // Alive and mute: nobody can use it, and it holds the workspace.
+  if (now->alive()) host_.LogWarn("sandbox " + record.instance + " is ended: " + sandbox.error().message);
+  if (Status s = Retire(key, record); !s && s.error().code != CSB_E_CONFLICT) return s.error();
+  return SandboxPtr();
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::AttachLocked(const std::string& user, const std::string& key) {
+  if (auto attached = Find(user)) {
+    if (attached->channel()) return attached;
+    // Kept: what runs in it is answered once it goes on.
+    if (attached->paused() && !attached->over()) {
+      auto now = engine_.Instance(attached->live().name, kAskLimit);
+      if (!now && now.error().code != CSB_E_NOT_FOUND) return now.error();
+      if (now && now->status == "Frozen") return Paused(attached->live().name);
+      attached->SetPaused(false);  // an event was missed
+      if (attached->channel()) return attached;
+    }
+    Forget(attached);
+    attached->Detach();
+  }
+  auto record = records_.Read(key);
+  if (!record && record.error().code == CSB_E_NOT_FOUND) return SandboxPtr();
+  if (!record) return record.error();
+  return AttachTo(*record, key);
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::Attach(const std::string& user) {
+  const std::string key = KeyOf(user);
+  auto lock = Lock(key);
+  if (!lock) return lock.error();
+  auto sandbox = AttachLocked(user, key);
+  if (sandbox && *sandbox == nullptr)
+    return Error{CSB_E_NO_SANDBOX, "no live sandbox of this user", "create one first", false};
+  return sandbox;
+}
+
+Result<std::string> Registry::AllowedImage(const json::Value& payload) const {
+  const auto asked = json::GetString(payload, "image");
+  if (!asked || *asked == options_.image) return options_.image;
+  const std::string image(*asked);
+  for (const std::string& allowed : options_.more_images)
+    if (allowed == image || allowed == "*") return image;
+  return Error{CSB_E_INVALID, "image: " + image + " is not offered here",
+               "leave it out, or have the operator add it to incus.images", false};
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::Create(const std::string& user, const json::Value& payload,
+                                                  const Conversation& talk) {
+  auto asked = ReadRequestedLimits(payload);
+  if (!asked) return asked.error();
+  auto image = AllowedImage(payload);
+  if (!image) return image.error();
+  Limits limits = options_.limits;
+  limits.memory = asked->memory.value_or(limits.memory);
+  limits.cpu = asked->cpu.value_or(limits.cpu);
+
+  const std::string key = KeyOf(user);
+  const Pool::Busy busy(pool_);
+  auto lock = Lock(key);
+  if (!lock) return lock.error();
+  // Whether the user is new is told by the claim itself: his record can be made once.
+  if (Find(user) == nullptr) {
+    auto claimed = ClaimLocked(user, key, limits, *image);
+    if (claimed ? *claimed != nullptr : claimed.error().code != CSB_E_CONFLICT) return claimed;
+  }
+  auto attached = AttachLocked(user, key);
+  if (!attached) return attached.error();
+  if (*attached == nullptr) return MakeLocked(user, key, limits, *image, talk);
+  const Live& has = (*attached)->live();
+  const auto conflict = [&](const char* member, const std::string& value) {
+    return Error{CSB_E_CONFLICT, std::string(member) + ": the live sandbox has " + value,
+                 "destroy the sandbox first (its files are kept), or leave it out", false};
+  };
+  if (asked->memory && has.limits.memory != limits.memory)
+    return conflict("memory_limit", FormatSize(has.limits.memory));
+  if (asked->cpu && has.limits.cpu != limits.cpu) return conflict("cpu_limit", FormatCores(has.limits.cpu));
+  if (json::GetString(payload, "image"))
+    if (auto record = records_.Read(key); record && record->image != *image)
+      return conflict("image", record->image);
+  return attached;
+}
+
+Result<Record> Registry::NewRecord(const std::string& user, const std::string& key, const Limits& limits,
+                                   const std::string& image, const std::string& member) {
+  auto pool = launcher_.Storage();
+  if (!pool) return pool.error();
+  return Record{.user = user,
+                .instance = names_.Instance(key, 1),
+                .generation = 1,
+                .pool = pool->name,
+                .volume = names_.Volume(key),
+                .member = member,
+                .created_at = Rfc3339Now(),
+                .image = image,
+                .limits = limits,
+                .etag = {}};
+}
+
+// The workspace, where it is missing; one of that name that was there already is the user's own, from a time
+// whose record was lost.
+Status Registry::EnsureVolume(const std::string& key, Record& record, bool* made) {
+  Config config = {{kKeyInstallation, names_.installation()},
+                   {kKeyKind, "workspace"},
+                   {kKeyUser, record.user},
+                   {"security.shifted", "true"}};  // owners inside stay what they are, whatever its map
+  if (record.limits.disk > 0) config["size"] = std::to_string(record.limits.disk);
+  const Status created = engine_.CreateVolume(record.pool, record.volume, "clara-sandbox: a user's files",
+                                              config, record.member, kChangeLimit);
+  if (made != nullptr) *made = created.ok();
+  if (created || created.error().code != CSB_E_CONFLICT) return created;
+  auto has = engine_.Volume(record.pool, record.volume, "", kAskLimit);
+  if (!has) return has.error();
+  const auto owner = has->config.find(kKeyUser);
+  const bool pooled = names_.IsPooled(record.volume);
+  if (!pooled && (owner == has->config.end() || owner->second != record.user))
+    return Error{CSB_E_CONFLICT, "the volume " + record.volume + " belongs to somebody else",
+                 "incus storage volume show " + record.pool + " " + record.volume + " tells to whom", false};
+  if (record.member.empty() || has->location.empty() || has->location == record.member) return {};
+  record.member = has->location;
+  return records_.Replace(key, record);
+}
+
+// Files of a member that is evacuated go to another one; it still answers.
+Status Registry::FollowEvacuation(const std::string& key, Record& record, const Conversation& talk) {
+  if (record.member.empty() || !cluster_.Evacuated(record.member)) return {};
+  auto place = cluster_.Place(record.limits, "");
+  if (!place) return place.error();
+  const std::string& to = place->member();
+  talk.progress("the member " + record.member + " is evacuated: the files move to " + to);
+  host_.LogInfo("the files of " + record.volume + " move from " + record.member + " to " + to);
+  if (Status s = engine_.MoveVolume(record.pool, record.volume, record.member, to, kCreateLimit); !s)
+    return s;
+  record.member = to;
+  if (Status s = records_.Replace(key, record); !s) return s;
+  auto again = records_.Read(key);
+  if (!again) return again.error();
+  record = *again;
+  return {};
+}
+
+// One turn at it; CSB_E_CONFLICT: another host does the same, and is to be looked at again.
+Result<std::shared_ptr<Sandbox>> Registry::MakeOnce(const std::string& user, const std::string& key,
+                                                    const Limits& limits, const std::string& image,
+                                                    const Conversation& talk) {
+  auto record = records_.Read(key);
+  if (!record && record.error().code != CSB_E_NOT_FOUND) return record.error();
+  bool fresh = false, made_volume = false;
+  Cluster::Making making;
+  if (!record) {
+    auto claimed = ClaimLocked(user, key, limits, image);
+    if (!claimed || *claimed != nullptr) return claimed;
+    pool_.MakeRoom();
+    auto place = cluster_.Place(limits, "");
+    if (!place) return place.error();
+    making = *std::move(place);
+    record = NewRecord(user, key, limits, image, making.member());
+    if (!record) return record.error();
+    if (Status s = records_.Create(key, *record); !s) return s.error();
+    fresh = true;
+  } else {
+    pool_.MakeRoom();
+    if (const auto down = cluster_.Down(record->member)) return *down;
+    if (!(record->limits == limits) || record->image != image) {
+      record->limits = limits;
+      record->image = image;
+      if (Status s = records_.Replace(key, *record); !s) return s.error();
+      record = records_.Read(key);
+      if (!record) return record.error();
+    }
+    if (Status s = FollowEvacuation(key, *record, talk); !s) return s.error();
+    auto place = cluster_.Place(limits, record->member);
+    if (!place) return place.error();
+    making = *std::move(place);
+  }
+  const auto give_up = [&](const Error& error) {
+    if (!fresh) return error;
+    // Nothing of a failed first create stays behind; with files of an earlier time the record does.
+    Status gone;
+    if (made_volume) gone = engine_.DeleteVolume(record->pool, record->volume, record->member, kChangeLimit);
+    if (gone && made_volume) gone = records_.Remove(key);
+    if (!gone) host_.LogWarn(gone.error().message);
+    return error;
+  };
+  if (fresh)
+    if (Status s = EnsureVolume(key, *record, &made_volume); !s) return give_up(s.error());
+  const Launcher::Wanted wanted{.instance = record->instance,
+                                .user = user,
+                                .image = image,
+                                .pool = record->pool,
+                                .volume = record->volume,
+                                .member = record->member,
+                                .limits = limits,
+                                .kind = "sandbox"};
+  auto sandbox = launcher_.Launch(wanted, talk, LostHandler());
+  if (!sandbox && !fresh && sandbox.error().message.find("torage volume not found") != std::string::npos) {
+    // Deleted by hand: an empty workspace then.
+    if (Status s = EnsureVolume(key, *record, nullptr); !s) return s.error();
+    sandbox = launcher_.Launch(wanted, talk, LostHandler());
+  }
+  if (!sandbox && sandbox.error().code == CSB_E_CONFLICT) return sandbox.error();
+  if (!sandbox) {
+    making.Failed();
+    cluster_.Note(record->member, sandbox.error());
+    return give_up(sandbox.error());
+  }
+  cluster_.Made(record->instance, record->member);
+  // Another host may have ended, before it was there, what we were making.
+  auto now = records_.Read(key);
+  if (now ? now->instance != record->instance : now.error().code == CSB_E_NOT_FOUND) {
+    (*sandbox)->Detach();
+    if (Status s = launcher_.Remove(record->instance); !s) host_.LogWarn(s.error().message);
+    return Error{CSB_E_CONFLICT, "another host ended the sandbox while it was made", "try again", true};
+  }
+  return sandbox;
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const std::string& user, const std::string& key,
+                                                      const Limits& limits, const std::string& image,
+                                                      const Conversation& talk) {
+  for (int turn = 0;; ++turn) {
+    auto made = MakeOnce(user, key, limits, image, talk);
+    if (made) {
+      Keep(*made);
+      RefillLater();
+      return made;
+    }
+    if (made.error().code != CSB_E_CONFLICT || turn == kTurns) return made;
+    auto attached = AttachLocked(user, key);
+    if (!attached || *attached != nullptr) return attached;
+  }
+}
+
+// Null: the pool had none that could be used. CSB_E_CONFLICT: the user has a record.
+Result<std::shared_ptr<Sandbox>> Registry::ClaimLocked(const std::string& user, const std::string& key,
+                                                       const Limits& limits, const std::string& image) {
+  auto pooled = pool_.Take(limits, image);
+  if (pooled == nullptr) return SandboxPtr();
+  const Record record{.user = user,
+                      .instance = pooled->instance,
+                      .generation = 0,
+                      .pool = pooled->storage,
+                      .volume = pooled->volume,
+                      .member = pooled->sandbox->live().member,
+                      .created_at = Rfc3339Now(),
+                      .image = image,
+                      .limits = limits,
+                      .etag = {}};
+  const Status done = records_.Create(key, record);
+  if (done) {
+    pooled->sandbox->Claim(user, pooled->instance, LostHandler());
+    Keep(pooled->sandbox);
+    // For people who look at the engine; the record is what counts.
+    InBackground([user, instance = pooled->instance](Registry& registry) {
+      const Status told = registry.engine_.PatchInstance(instance, {{kKeyUser, user}, {kKeyKind, "sandbox"}},
+                                                         "", kAskLimit);
+      if (!told) registry.host_.LogDebug(told.error().message);
+    });
+    RefillLater();
+    return pooled->sandbox;
+  }
+  if (done.error().code == CSB_E_CONFLICT) {
+    pool_.PutBack(std::move(pooled));
+    return done.error();
+  }
+  // The record may be there all the same: then it says whose it is, and what it names is not ours to remove.
+  auto now = records_.Read(key);
+  if (!now && now.error().code == CSB_E_NOT_FOUND) pool_.Discard(*pooled);
+  return done.error();
+}
+
+Result<std::shared_ptr<Sandbox>> Registry::Restart(const std::string& user, const Conversation& talk) {
+  const std::string key = KeyOf(user);
+  const Pool::Busy busy(pool_);
+  auto lock = Lock(key);
+  if (!lock) return lock.error();
+  auto record = RecordOf(user);
+  if (!record) return record.error();
+  if (auto stopped = StopLocked(user, key); !stopped) return stopped.error();
+  return MakeLocked(user, key, record->limits, record->image, talk);
+}
+
+// True: one was alive.
+Result<bool> Registry::StopLocked(const std::string& user, const std::string& key) {
+  bool alive = false;
+  const auto attached = Find(user);
+  if (attached) {
+    alive = !attached->over();
+    Forget(attached);
+    attached->Detach();
+  }
+  for (int turn = 0;; ++turn) {
+    auto record = records_.Read(key);
+    if (!record && record.error().code == CSB_E_NOT_FOUND) return alive;
+    if (!record) return record.error();
+    if (const auto down = cluster_.Down(record->member)) return *down;
+    const bool ours = attached && attached->live().name == record->instance;
+    if (!ours || !attached->Kill()) {
+      auto info = engine_.Instance(record->instance, kAskLimit);
+      if (!info && info.error().code == CSB_E_NOT_FOUND) return alive;
+      if (!info) return info.error();
+      if (info->status == "Error")
+        return Error{CSB_E_UNAVAILABLE, "the member " + info->location + " of the cluster does not answer",
+                     "incus cluster list tells why", true};
+      alive = alive || info->alive();
+      if (info->alive()) {
+        const Status stopped = engine_.ChangeState(record->instance, "stop", true, kChangeLimit);
+        if (!stopped && stopped.error().code != CSB_E_NOT_FOUND && !Busy(stopped.error()))
+          return stopped.error();
+      }
+    }
+    const Status retired = Retire(key, *record);
+    if (retired) return alive;
+    if (retired.error().code != CSB_E_CONFLICT || turn == kTurns) return retired.error();
+  }
+}
+
+// Host processes that are connected: their sockets, and the bridges inside. One that can't be told is.
+bool Registry::UsedByOthers(const std::string& user, const SandboxPtr& attached) {
+  auto record = RecordOf(user);
+  if (!record) return record.error().code != CSB_E_NOT_FOUND;
+  if (cluster_.Down(record->member)) return true;
+  auto bridges = CountBridges(engine_, record->instance);
+  if (!bridges) return bridges.error().code != CSB_E_NOT_FOUND;
+  int hosts = *bridges;
+  if (const std::string control = names_.Control(names_.SlotOf(record->instance)); Exists(control)) {
+    auto sockets = HostsAt(control);
+    if (!sockets) return true;
+    hosts += *sockets;
+  }
+  return hosts > (attached ? 1 : 0);
+}
+
+Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unused) {
+  const std::string key = KeyOf(user);
+  auto lock = Lock(key);
+  if (!lock) return lock.error();
+  if (if_unused) {
+    const auto attached = Find(user);
+    if (UsedByOthers(user, attached)) {
+      if (attached) {
+        Forget(attached);
+        attached->Detach();
+      }
+      return StopResult::kLeft;
+    }
+  }
+  auto stopped = StopLocked(user, key);
+  if (!stopped) return stopped.error();
+  return *stopped ? StopResult::kStopped : StopResult::kNothing;
+}
+
+// What still holds it are instances that are on their way out.
+Status Registry::RemoveVolume(const Record& record) {
+  for (int turn = 0;; ++turn) {
+    const Status gone = engine_.DeleteVolume(record.pool, record.volume, record.member, kChangeLimit);
+    if (gone || turn == kTurns) return gone;
+    auto volume = engine_.Volume(record.pool, record.volume, record.member, kAskLimit);
+    if (!volume) return volume.error().code == CSB_E_NOT_FOUND ? Status() : gone;
+    bool waited = false;
+    for (const std::string& used : volume->used_by) {
+      std::string name = used.substr(used.rfind('/') + 1);
+      name.resize(std::min(name.find('?'), name.size()));
+      if (!names_.IsOurs(name) || used.find("/instances/") == std::string::npos) continue;
+      if (Status s = launcher_.Remove(name); !s && !Busy(s.error())) return s;
+      waited = true;
+    }
+    if (!waited) return gone;
+  }
+}
+
+Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purge) {
+  const std::string key = KeyOf(user);
+  Destroyed out;
+  auto lock = Lock(key);
+  if (!lock) return lock.error();
+  auto record = records_.Read(key);
+  if (!record && record.error().code == CSB_E_NOT_FOUND) return out;
+  if (!record) return record.error();
+  auto stopped = StopLocked(user, key);
+  if (!stopped) return stopped.error();
+  out.existed = true;
+  out.files_remain = !purge;
+  if (!purge) return out;
+  if (Status s = RemoveVolume(*record); !s) return s.error();
+  // Last: until then it says where files are.
+  if (Status s = records_.Remove(key); !s) return s.error();
+  return out;
+}
+
+Result<Record> Registry::RecordOf(const std::string& user) const {
+  auto record = records_.Read(KeyOf(user));
+  if (!record && record.error().code == CSB_E_NOT_FOUND)
+    return Error{CSB_E_NOT_FOUND, "this user has no sandbox", "create one first", false};
+  return record;
+}
+
+}  // namespace csb::incus
