@@ -99,6 +99,11 @@ Status AgentChannel::Start(const AgentOpen& open, AgentSink* sink, AgentStream* 
     return Error{CSB_E_NO_SANDBOX, "sandbox " + d.options.name + " is not connected", "", true};
   }
   if (s.ping_at != Clock::time_point::max()) d.Watch(shared_from_this(), s.due());
+  if (d.options.silence.count() > 0) {
+    const auto now = Clock::now();
+    if (d.streams.size() == 1) d.silent_from = now;
+    d.Watch(shared_from_this(), now + d.options.silence);
+  }
   return {};
 }
 
@@ -155,6 +160,19 @@ void AgentStream::Cancel(csb_status cause) const {
   s.ping_at = std::min(s.ping_at, now + d.options.cancel_grace);
   s.end_at = std::min(s.end_at, now + d.options.end_grace);
   d.Watch(channel_, s.due());
+}
+
+void AgentChannel::Probe() {
+  Impl& d = *impl_;
+  const std::lock_guard lock(d.mu);
+  if (d.options.silence.count() <= 0 || d.state != Impl::State::kReady || d.asked_at) return;
+  d.Ask(Clock::now());
+  d.Watch(shared_from_this(), *d.asked_at + d.options.silence);
+}
+
+bool AgentChannel::silent() const {
+  const std::lock_guard lock(impl_->mu);
+  return impl_->fell_silent;
 }
 
 void AgentChannel::Shutdown() {

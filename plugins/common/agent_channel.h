@@ -22,8 +22,9 @@
 // End: on loss every stream still open is done with CSB_E_GONE, then on_end comes, once. A stream
 // that is not done kCancelGrace after its deadline gets CANCEL and the agent a PING; a stream that
 // is not done kEndGrace after its deadline, or after its cancel, ends the channel: an agent that
-// is hung or does not obey can't be served any longer, and its sandbox should be ended. An idle
-// channel sets no timer.
+// is hung or does not obey can't be served any longer, and its sandbox should be ended. Where a network
+// is between, `silence` tells that the other side is gone though nothing says so. An idle channel sets no
+// timer.
 #pragma once
 
 #include <chrono>
@@ -109,6 +110,9 @@ class AgentChannel : public std::enable_shared_from_this<AgentChannel> {
     std::chrono::milliseconds hello_timeout{10'000};
     std::chrono::milliseconds cancel_grace{2'000};
     std::chrono::milliseconds end_grace{4'500};
+    // With streams open and nothing received for this long the agent gets a PING; without a byte of it, and
+    // none that it took of what waits, for as long again the channel ends. 0: never.
+    std::chrono::milliseconds silence{0};
   };
   struct Handlers {
     // HELLO came; Start() works from here on. May be empty.
@@ -129,6 +133,11 @@ class AgentChannel : public std::enable_shared_from_this<AgentChannel> {
   // when the channel is not ready or has ended, CSB_E_NO_CAPACITY (retryable) when the agent does
   // not take what is queued, CSB_E_TOO_LARGE for args that no frame holds.
   Status Start(const AgentOpen& open, AgentSink* sink, AgentStream* stream);
+
+  // Asks for a sign of life now, streams or not: none within options.silence ends the channel. Does nothing
+  // without such a limit.
+  void Probe();
+  bool silent() const;  // ended for want of one
 
   // Asks the agent to end every process and itself. The end comes through on_end.
   void Shutdown();

@@ -82,12 +82,16 @@ struct AgentChannel::Impl {
   std::optional<uint64_t> pong_due;  // answer that waits for the queue
   uint64_t ping_value = 0;
   bool ping_out = false;
+  Clock::time_point silent_from;              // when the streams that are open began
+  std::optional<Clock::time_point> asked_at;  // for a sign of life, that did not come yet
+  bool fell_silent = false;
   Reactor::TimerId timer = 0;
   Clock::time_point timer_at = Clock::time_point::max();
   std::optional<Error> end_why;
 
   // The reactor's thread only.
   bool greeted = false;
+  Clock::time_point alive_at;  // last sign of life; kept only where silence counts
   protocol::FrameDecoder decoder;
   bool decoder_grown = false;
   Handlers handlers;
@@ -175,6 +179,13 @@ struct AgentChannel::Impl {
 
   // ---- deadlines, with mu held ----
 
+  void Ask(Clock::time_point now) {
+    asked_at = now;
+    // One is out at most: its answer stands for all that were asked since.
+    if (std::exchange(ping_out, true)) return;
+    SendU64(Kind::kPing, 0, ++ping_value);
+  }
+
   void Watch(const std::shared_ptr<AgentChannel>& self, Clock::time_point when) {
     if (when >= timer_at) return;
     if (timer != 0) reactor.CancelTimer(timer);
@@ -186,6 +197,11 @@ struct AgentChannel::Impl {
 
   // ---- on the reactor's thread, without mu ----
 
+  void NoteLife() {
+    if (options.silence.count() > 0) alive_at = Clock::now();
+  }
+  // With mu held: when to look again.
+  Clock::time_point CheckSilence(Clock::time_point now);
   void OnTimer(const std::shared_ptr<AgentChannel>& self);
   void OnSocket(uint32_t events);
   void Flush();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What an agent sends, on the reactor's thread: checked, then handed to the sinks without the mutex.
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -36,6 +37,7 @@ void AgentChannel::Impl::OnSocket(uint32_t events) {
   if (n < 0 && errno != ECONNRESET)
     return Finish(ErrnoError("recv", "the channel of sandbox " + options.name));
   if (n <= 0) return Finish({CSB_E_GONE, "sandbox " + options.name + " ended", "", true});
+  NoteLife();
   decoder.Append({scratch.data, static_cast<size_t>(n)});
   while (auto frame = decoder.Next())
     if (Status good = OnFrame(*frame); !good) return Finish(good.error());
@@ -62,6 +64,7 @@ void AgentChannel::Impl::Flush() {
         break;
       }
       out_begin += static_cast<size_t>(n);
+      NoteLife();  // what it has not read yet it can't answer
     }
     if (queued() > 0) {
       if (out_begin > size_t{256} << 10) {
@@ -243,6 +246,21 @@ void AgentChannel::Impl::ReleaseInput(uint32_t id) {
   sink->OnInputCredit(bytes);
 }
 
+AgentChannel::Impl::Clock::time_point AgentChannel::Impl::CheckSilence(Clock::time_point now) {
+  // A sign that came while this thread was kept from reading is one too.
+  pollfd waiting{fd.get(), POLLIN, 0};
+  if (::poll(&waiting, 1, 0) > 0) alive_at = now;
+  if (asked_at && alive_at >= *asked_at) asked_at.reset();
+  if (!asked_at) {
+    if (streams.empty()) return Clock::time_point::max();
+    const auto ask_at = std::max(alive_at, silent_from) + options.silence;
+    if (now < ask_at) return ask_at;
+    Ask(now);
+  }
+  fell_silent = now >= *asked_at + options.silence;
+  return *asked_at + options.silence;
+}
+
 void AgentChannel::Impl::OnTimer(const std::shared_ptr<AgentChannel>& self) {
   std::optional<Error> why;
   {
@@ -259,10 +277,7 @@ void AgentChannel::Impl::OnTimer(const std::shared_ptr<AgentChannel>& self) {
     for (auto& [id, s] : streams) {
       if (!s.pinged && now >= s.ping_at) {
         SendCancel(id, s, CSB_E_DEADLINE);
-        if (!ping_out) {
-          ping_out = true;
-          SendU64(Kind::kPing, 0, ++ping_value);
-        }
+        if (!std::exchange(ping_out, true)) SendU64(Kind::kPing, 0, ++ping_value);
         s.pinged = true;
       }
       if (now >= s.end_at) {
@@ -275,6 +290,12 @@ void AgentChannel::Impl::OnTimer(const std::shared_ptr<AgentChannel>& self) {
         break;
       }
       next = std::min(next, s.due());
+    }
+    if (!why && state == State::kReady && options.silence.count() > 0) {
+      next = std::min(next, CheckSilence(now));
+      if (fell_silent)
+        why = Error{CSB_E_UNAVAILABLE, "nothing is heard of the sandbox " + options.name + " any more", "",
+                    true};
     }
     if (!why && next != Clock::time_point::max()) Watch(self, next);
   }

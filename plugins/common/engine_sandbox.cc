@@ -68,6 +68,7 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
   std::vector<Early> early;
   std::shared_ptr<AgentChannel> channel;
   bool begun = false, ready = false, over = false, paused = false;
+  milliseconds silence{0};
   std::string why;
   Enforced enforced;
   UniqueFd oom, memory_use;
@@ -128,7 +129,7 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
   // With the lock held; handlers come later, on the reactor's thread.
   void Open(UniqueFd fd) {
     const auto me = shared_from_this();
-    channel = AgentChannel::Create(reactor, std::move(fd), {.name = name},
+    channel = AgentChannel::Create(reactor, std::move(fd), {.name = name, .silence = silence},
                                    {.on_ready = [me](const AgentHello&) { me->OnReady(); },
                                     .on_end = [me](const Error& e) { me->OnEnd(e); }});
   }
@@ -141,13 +142,14 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
 
   // The channel's end. For a local init that has just died its pidfd tells the same.
   void OnEnd(const Error& error) {
-    const bool dead = init && init.Ended();
-    if (!dead && error.code != CSB_E_GONE && !paused_now())
-      host.LogWarn("sandbox " + name + " is ended: " + error.message);
-    Lose(dead                                       ? Loss::kEnded
-         : error.code == CSB_E_GONE || paused_now() ? Loss::kClosed
-                                                    : Loss::kBroken,
-         error.message);
+    const bool dead = init && init.Ended(), cut = error.code == CSB_E_GONE || FellSilent() || paused_now();
+    if (!dead && !cut) host.LogWarn("sandbox " + name + " is ended: " + error.message);
+    Lose(dead ? Loss::kEnded : cut ? Loss::kClosed : Loss::kBroken, error.message);
+  }
+
+  bool FellSilent() const {
+    const std::lock_guard lock(mutex);
+    return channel != nullptr && channel->silent();
   }
 
   bool paused_now() const {
@@ -284,6 +286,11 @@ std::shared_ptr<EngineSandbox> EngineSandbox::ForStream(HostRef host, Reactor& r
   std::shared_ptr<EngineSandbox> sandbox(new EngineSandbox(impl));
   impl->self = sandbox;
   return sandbox;
+}
+
+void EngineSandbox::set_silence(milliseconds silence) {
+  const std::lock_guard lock(impl_->mutex);
+  impl_->silence = silence;
 }
 
 Status EngineSandbox::Begin(Live live, std::unique_ptr<ByteStream> stream, OnLost on_lost) {

@@ -81,6 +81,10 @@ class EngineSandbox {
                                                   const EngineWords& words);
   ~EngineSandbox();
 
+  // Before Begin: how long a stream with work on it may say nothing until a sign of life is asked for, as
+  // AgentChannel::Options::silence. What falls silent is kClosed.
+  void set_silence(std::chrono::milliseconds silence);
+
   // From now on the agent is let in: the one behind `stream`, the one with live.pid, or with a pid of 0 the
   // one that is_init tells.
   // on_lost: at most once, also for a sandbox that never got ready.

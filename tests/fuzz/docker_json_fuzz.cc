@@ -7,9 +7,9 @@
 #include <string>
 #include <string_view>
 
+#include "plugins/common/host_cgroup.h"
+#include "plugins/common/readback.h"
 #include "plugins/docker/engine_json.h"
-#include "plugins/docker/host_cgroup.h"
-#include "plugins/docker/readback.h"
 
 namespace {
 
