@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <future>
 
 #include "plugins/common/printable.h"
 #include "plugins/incus/engine_error.h"
@@ -16,6 +17,7 @@ using namespace std::chrono_literals;
 
 constexpr size_t kMostOutput = 64 << 10;
 constexpr size_t kMostList = 64 << 20;
+constexpr auto kOpenPause = 5s;
 constexpr auto kForgetLimit = 10s;  // for what is thrown away in the background
 
 std::string InstancePath(const std::string& name) { return "/1.0/instances/" + UrlEscape(name); }
@@ -63,12 +65,18 @@ std::string TargetQuery(const std::string& member) {
 
 void Engine::Impl::NoteShutdown(int code, std::string_view words) {
   if (!IsShutdown(code, words)) return;
+  reactor.Post([self = shared_from_this()] { self->TellShutdown(); });
+}
+
+// Once until the stream is open again: many requests are refused while a server stops.
+void Engine::Impl::TellShutdown() {
   std::function<void()> told;
   {
     const std::lock_guard lock(mutex);
+    if (std::exchange(told_shutdown, true)) return;
     told = handlers.on_shutdown;
   }
-  if (told) reactor.Post(std::move(told));
+  if (told) told();
 }
 
 Result<Reply> Engine::Impl::Ask(HttpRequest request, const std::string& what) {
@@ -113,9 +121,9 @@ Status Engine::Impl::Change(const char* method, const std::string& path, const s
 Engine::Engine(Reactor& reactor, std::unique_ptr<HttpClient> client, std::string project)
     : client_(std::move(client)),
       project_(std::move(project)),
-      impl_(std::make_shared<Impl>(reactor, *client_, WithProject(""))) {}
+      impl_(std::make_shared<Impl>(reactor, *client_, project_, WithProject(""))) {}
 
-Engine::~Engine() = default;
+Engine::~Engine() { impl_->Close(); }
 
 std::string Engine::WithProject(const std::string& path) const {
   return path + (path.find('?') == std::string::npos ? "?" : "&") + "project=" + UrlEscape(project_);
@@ -270,9 +278,73 @@ Status Engine::MakeFolder(const std::string& name, const std::string& path, int 
       {"X-Incus-type: directory", "X-Incus-mode: " + Octal(mode), "X-Incus-uid: 0", "X-Incus-gid: 0"});
 }
 
+// ---- events ----
+
 void Engine::Listen(Handlers handlers) {
-  const std::lock_guard lock(impl_->mutex);
-  impl_->handlers = std::move(handlers);
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->handlers = std::move(handlers);
+  }
+  impl_->Open();
+}
+
+void Engine::Impl::Open() {
+  const std::lock_guard lock(mutex);
+  if (closed || events) return;
+  auto opened = EventStream::Open(reactor, client.endpoint(), {.project = project},
+                                  {.on_event = [this](const EventStream::Event& event) { OnEvent(event); },
+                                   .on_open = [this] { OnOpen(); },
+                                   .on_lost = [this](const Error& why) { OnLost(why); }});
+  if (opened) {
+    events = *std::move(opened);
+    return;
+  }
+  // No thread to be had now; until then operations are asked for.
+  reactor.At(Clock::now() + kOpenPause, [weak = weak_from_this()] {
+    if (auto self = weak.lock()) self->Open();
+  });
+}
+
+void Engine::Impl::OnEvent(const EventStream::Event& event) {
+  if (event.type == "operation") return operations.OnEvent(event.metadata);
+  if (event.type != "lifecycle" || !handlers.on_lifecycle) return;
+  const LifecycleInfo info = ReadLifecycle(event.metadata);
+  if (!info.name.empty()) handlers.on_lifecycle(info.action, info.name, std::string(event.location));
+}
+
+void Engine::Impl::OnOpen() {
+  {
+    const std::lock_guard lock(mutex);
+    told_shutdown = false;
+  }
+  operations.SetOpen(true);
+  if (handlers.on_open) handlers.on_open();
+}
+
+// A server that stops closes the stream, and says nothing else to those who ask nothing.
+void Engine::Impl::OnLost(const Error&) {
+  operations.SetOpen(false);
+  TellShutdown();
+}
+
+void Engine::Impl::Close() {
+  std::unique_ptr<EventStream> ending;
+  {
+    const std::lock_guard lock(mutex);
+    closed = true;
+    ending = std::move(events);
+  }
+  ending.reset();  // its handlers are through
+  auto through = std::make_shared<std::promise<void>>();
+  reactor.Post([self = shared_from_this(), through] {
+    // What was posted before is through as well, and what it called.
+    {
+      const std::lock_guard lock(self->mutex);
+      self->handlers = {};
+    }
+    through->set_value();
+  });
+  through->get_future().wait();
 }
 
 }  // namespace csb::incus

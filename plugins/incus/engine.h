@@ -86,6 +86,7 @@ struct VolumeInfo {
   std::string name, location;  // the member that has it, for pools that are no cluster's whole
   Config config;
   std::vector<std::string> used_by;
+  std::string created = {};  // RFC 3339
 };
 
 struct PoolInfo {
@@ -140,6 +141,9 @@ class Engine {
 
   // Asked again when older than max_age. CSB_E_FORBIDDEN when the server does not trust us.
   Result<ServerInfo> Info(Limit limit, Limit max_age = Limit::max());
+
+  // The engine's own word on why it runs no virtual machines; "" where it says nothing of it.
+  Result<std::string> WhyNoMachines(Limit limit);
 
   // ---- instances ----
   // `body`: instance_spec.h. target: a member, "@group", or "".

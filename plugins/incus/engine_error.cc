@@ -7,7 +7,6 @@
 
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/common/printable.h"
-#include "plugins/incus/engine_json.h"
 
 namespace csb::incus {
 namespace {
@@ -157,9 +156,11 @@ Error EngineError(std::string_view what, int code, std::string_view raw) {
 }
 
 Error EngineError(std::string_view what, const HttpResponse& answer) {
-  if (auto doc = json::ParseObject(answer.body); doc && !answer.body.empty()) {
-    const AnswerHead head = ReadHead(*doc);
-    if (!head.error.empty()) return EngineError(what, head.code > 0 ? head.code : answer.status, head.error);
+  if (auto doc = json::ParseObject(answer.body)) {
+    const auto words = json::GetString(*doc, "error");
+    const int64_t code = json::GetInt(*doc, "error_code").value_or(0);
+    if (words && !words->empty())
+      return EngineError(what, code > 0 && code < 1000 ? static_cast<int>(code) : answer.status, *words);
   }
   return EngineError(what, answer.status, answer.body);
 }

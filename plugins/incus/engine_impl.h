@@ -10,6 +10,7 @@
 
 #include "plugins/incus/engine.h"
 #include "plugins/incus/engine_json.h"
+#include "plugins/incus/event_stream.h"
 #include "plugins/incus/operation.h"
 
 namespace csb::incus {
@@ -22,11 +23,11 @@ struct Reply {
   const json::Value& metadata() const { return Metadata(doc); }
 };
 
-struct Engine::Impl {
+struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
   using Clock = std::chrono::steady_clock;
 
-  Impl(Reactor& r, HttpClient& c, std::string q)
-      : reactor(r), client(c), query(q), operations(c, std::move(q)) {}
+  Impl(Reactor& r, HttpClient& c, std::string p, std::string q)
+      : reactor(r), client(c), project(std::move(p)), query(q), operations(c, std::move(q)) {}
 
   // request.timeout is taken for the whole, its operation included.
   Result<Reply> Ask(HttpRequest request, const std::string& what);
@@ -34,9 +35,16 @@ struct Engine::Impl {
   Status Change(const char* method, const std::string& path, const std::string& what, Limit limit,
                 std::string body, std::vector<std::string> headers = {});
   void NoteShutdown(int code, std::string_view words);
+  void TellShutdown();
+  void Open();  // the event stream; again after a while where that fails
+  void Close();
+  void OnEvent(const EventStream::Event& event);
+  void OnOpen();
+  void OnLost(const Error& why);
 
   Reactor& reactor;
   HttpClient& client;
+  const std::string project;
   const std::string query;  // "?project=…"
   Operations operations;
 
@@ -45,6 +53,8 @@ struct Engine::Impl {
   bool known = false;
   Clock::time_point asked;
   Handlers handlers;
+  bool closed = false, told_shutdown = false;
+  std::unique_ptr<EventStream> events;
 };
 
 // What is left of a limit, for a function that asks more than once.

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "plugins/common/printable.h"
+
 namespace csb::incus {
 namespace {
 
@@ -150,6 +152,17 @@ Devices ReadDevices(const json::Value& object, const char* member) {
   return out;
 }
 
+LifecycleInfo ReadLifecycle(const json::Value& metadata) {
+  constexpr std::string_view kInstances = "/1.0/instances/";
+  LifecycleInfo out{Text(metadata, "action"), ""};
+  const std::string source = Text(metadata, "source");  // "/1.0/instances/m1?project=p"
+  if (!source.starts_with(kInstances)) return out;
+  const std::string_view rest = std::string_view(source).substr(kInstances.size());
+  const std::string_view name = rest.substr(0, rest.find_first_of("?/"));
+  if (IsFileName(name)) out.name = name;
+  return out;
+}
+
 ServerInfo ReadServer(const json::Value& metadata) {
   ServerInfo out;
   out.trusted = Text(metadata, "auth") == "trusted";
@@ -211,7 +224,7 @@ std::vector<ProfileInfo> ReadProfiles(const json::Value& metadata, std::string_v
 
 VolumeInfo ReadVolume(const json::Value& metadata) {
   return {Text(metadata, "name"), Text(metadata, "location"), ReadConfig(metadata, "config"),
-          Texts(metadata, "used_by")};
+          Texts(metadata, "used_by"), Text(metadata, "created_at")};
 }
 
 std::vector<VolumeInfo> ReadVolumes(const json::Value& metadata, std::string_view prefix) {
@@ -262,6 +275,14 @@ std::vector<ImageInfo> FindCached(const json::Value& metadata, std::string_view 
     out.push_back({Text(item, "fingerprint"), Text(item, "type"), Text(item, "architecture"),
                    ReadConfig(item, "properties"), Count(item, "size")});
     if (out.back().fingerprint.empty()) out.pop_back();
+  });
+  return out;
+}
+
+std::string FindWarning(const json::Value& metadata, std::string_view type) {
+  std::string out;
+  EachItem(metadata, [&](const json::Value& item) {
+    if (Text(item, "type") == type) out = Printable(Text(item, "last_message"), 256);
   });
   return out;
 }

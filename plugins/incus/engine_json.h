@@ -46,6 +46,12 @@ struct OperationInfo {
 };
 OperationInfo ReadOperation(const json::Value& metadata);
 
+// Of an event of type "lifecycle" about an instance; name "": about something else.
+struct LifecycleInfo {
+  std::string action, name;  // "instance-stopped", "m1"
+};
+LifecycleInfo ReadLifecycle(const json::Value& metadata);
+
 ServerInfo ReadServer(const json::Value& metadata);
 InstanceInfo ReadInstance(const json::Value& metadata);
 std::vector<InstanceInfo> ReadInstances(const json::Value& metadata);
@@ -64,6 +70,8 @@ MemberLoad ReadLoad(const json::Value& metadata);
 
 // Those that the name stands for: an alias, a whole fingerprint, or 12 digits of it at least.
 std::vector<ImageInfo> FindImages(const json::Value& metadata, std::string_view name);
+// The message of the last warning of that kind; "" where there is none.
+std::string FindWarning(const json::Value& metadata, std::string_view type);
 // Of those fetched from another server.
 std::vector<ImageInfo> FindCached(const json::Value& metadata, std::string_view server, std::string_view alias);
 

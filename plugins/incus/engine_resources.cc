@@ -146,6 +146,13 @@ Result<ImageInfo> Engine::CachedImage(const std::string& server, const std::stri
   return Error{CSB_E_NOT_FOUND, "the server has not fetched " + alias + " from " + server, "", false};
 }
 
+Result<std::string> Engine::WhyNoMachines(Limit limit) {
+  return Map<std::string>(impl_->Get("/1.0/warnings?recursion=1", "ask for the server's warnings", limit),
+                          [](const json::Value& metadata) {
+                            return FindWarning(metadata, "Instance type not operational");
+                          });
+}
+
 // ---- networks ----
 
 Result<NetworkInfo> Engine::Network(const std::string& name, Limit limit) {

@@ -102,7 +102,8 @@ Result<OperationInfo> Operations::Poll(const std::string& id, const std::string&
       if (info.failed()) return EngineError(what, 500, info.error);
       return info;
     }
-    if (Clock::now() - begun < asked / 2) changed_.wait_until(lock, std::min(deadline, begun + kPollPace));
+    if (Clock::now() - begun < milliseconds(asked) / 2)
+      changed_.wait_until(lock, std::min(deadline, begun + kPollPace));
   }
 }
 
