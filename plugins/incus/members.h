@@ -41,7 +41,9 @@ class Members {
   struct Functions {
     std::function<Result<std::vector<MemberInfo>>()> list;
     std::function<Result<MemberLoad>(const std::string& member)> load;
-    // Whether the member itself answers, asked through any other; at most limit.
+    // Whether calls to sandboxes on it would work again; at most limit. That its API answers is not enough:
+    // when a network is back, Incus answers for a member within a second and hangs in exec for ten more. So:
+    // run something in an instance there, if there is one.
     std::function<Status(const std::string& member, Limit limit)> ping;
     std::function<Status(std::function<void()>)> post;        // to a worker
     std::function<void(Limit, std::function<void()>)> after;  // a timer; the function may be dropped
