@@ -6,10 +6,11 @@
 #   incus-vm.sh env                 shell lines that point at it: eval "$(tests/engines/incus-vm.sh env)"
 #   incus-vm.sh pid                 the process id of the emulator
 # Each takes --dir DIR (default: CSB_ENGINE_DIR, else a folder in the user's cache); two folders are two engines.
-# Its API is served over HTTPS on 127.0.0.1 (--https says where, or any free port) to the client of the certificate in
-# CSB_TEST_INCUS_VM_CERTS. An instance must use the profile CSB_TEST_INCUS_VM_PROFILE, whose guest boots without UEFI.
-# A shell in it: socat -,rawer,escape=0x1d "UNIX-CONNECT:$DIR/shell.sock", as root.
-# The machine runs on a throw-away copy of its disk: killed, it leaves nothing. Needs root, and asks sudo for it.
+# The API is served over HTTPS on 127.0.0.1 (--https says where, else at any free port) to the client whose certificate is
+# in CSB_TEST_INCUS_VM_CERTS, which the incus client takes for its configuration: INCUS_CONF=… incus list vm:
+# A VM needs the profile CSB_TEST_INCUS_VM_PROFILE, with which it boots without UEFI.
+# The machine runs on a throw-away copy of its disk: killed, it leaves nothing. A root shell in it is behind the socket
+# shell.sock in its folder (socat -,rawer,escape=0x1d UNIX-CONNECT:…). Needs root, and asks sudo for it.
 . "$(dirname "$0")/../../script/lib.sh"
 root=$(cd "$root/.." && pwd)
 . "$root/tests/engines/processes.sh"
@@ -62,9 +63,17 @@ prepare_certificates() {
       -keyout "$dir/certs.new/$who.key" -out "$dir/certs.new/$who.crt" 2>"$dir/openssl.log" </dev/null ||
       die "no certificate for the $who" "$(tail -n 5 "$dir/openssl.log")"
   done
-  chgrp -R "$group" "$dir/certs.new"
-  chmod -R u=rwX,g=rX,o= "$dir/certs.new"
+  mkdir "$dir/certs.new/servercerts"
+  cp "$dir/certs.new/server.crt" "$dir/certs.new/servercerts/vm.crt"
   mv "$dir/certs.new" "$dir/certs"
+}
+
+# What the incus client, and who reads its configuration, must know besides.
+prepare_client() {
+  printf 'remotes:\n  vm: { addr: "https://127.0.0.1:%s", protocol: incus, auth_type: tls, public: false }\n' "$(port)" \
+    >"$dir/certs/config.yml"
+  chgrp -R "$group" "$dir/certs"
+  chmod -R u=rwX,g=rX,o= "$dir/certs"
 }
 
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
@@ -73,6 +82,7 @@ start() {
   prepare_disk 9>&-
   prepare_certificates
   echo "https=${listen:-$(free_port)}" >"$dir/options"
+  prepare_client
   rm -f "$dir/qemu.pid" "$dir/serial.log"
   handed=name=opt/clara-sandbox
   (
@@ -124,7 +134,7 @@ case "$action" in
   env)
     machine_pid >/dev/null || die "no engine runs in $dir" "start one: incus-vm.sh up"
     printf 'export CSB_TEST_INCUS_VM_URL=https://127.0.0.1:%s\n' "$(port)"
-    printf 'export CSB_TEST_INCUS_VM_CERTS=%s\n' "$dir/certs"
+    printf 'export CSB_TEST_INCUS_VM_CERTS=%s CSB_TEST_INCUS_VM_REMOTE=vm\n' "$dir/certs"
     printf 'export CSB_TEST_INCUS_VM_IMAGE=clara-sandbox-test-vm CSB_TEST_INCUS_VM_PROFILE=clara-vm\n'
     printf 'export CSB_TEST_INCUS_VM_POOL=default\n'
     ;;

@@ -110,7 +110,7 @@ make_guest() {
   cp "$machine/bin/busybox" "$guest/usr/bin/busybox"
   ln -sfn ../bin/busybox "$guest/usr/sbin/init"
   install -m 0755 "$inside_scripts/guest.sh" "$guest/usr/local/sbin/guest"
-  install -D -m 0755 "$machine/usr/libexec/incus/incus-agent-setup" "$guest/usr/libexec/incus/incus-agent-setup"
+  install -D -m 0755 "$machine/usr/libexec/incus/incus-agent" "$guest/usr/libexec/incus/incus-agent"
   mkdir -p "$guest/etc/acpi/PWRF" "$guest/var/log"
   printf '#!/bin/sh\nexec /usr/bin/busybox poweroff\n' >"$guest/etc/acpi/PWRF/00000080" # the power button, to acpid
   chmod 0755 "$guest/etc/acpi/PWRF/00000080"
@@ -142,9 +142,6 @@ make_machine() {
 ::once:/usr/local/sbin/machine
 ttyS1::respawn:/bin/bash --login
 END
-  # As firmware for guests that want a BIOS Incus looks for this one.
-  mkdir -p "$machine/usr/share/OVMF"
-  cp "$machine/usr/share/seabios/bios-256k.bin" "$machine/usr/share/OVMF/seabios.bin"
   truncate -s 16G "$work/made/disk.raw"
   quietly mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=1 -d "$machine" "$work/made/disk.raw"
 }
@@ -165,7 +162,7 @@ run_machine() {
   exec setsid nice -n 5 qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot -M q35,smm=off \
     -accel tcg,thread=multi,tb-size=1024 -cpu EPYC,+svm,+npt -smp 2 -m 4G \
     -kernel "$of/vmlinux" -initrd "$of/initrd" \
-    -append "console=ttyS0 quiet mitigations=off nokaslr tsc=reliable random.trust_cpu=on panic=-1 $words" \
+    -append "console=ttyS0 quiet mitigations=off nokaslr tsc=reliable lpj=4000000 random.trust_cpu=on panic=-1 $words" \
     -serial "$serial" -device virtio-rng-pci \
     -drive "if=none,id=disk,file=$of/disk.raw,format=raw,cache=unsafe,snapshot=$copy" -device virtio-blk-pci,drive=disk "$@"
 }
