@@ -3,12 +3,12 @@
 
 #include <exception>
 #include <functional>
-#include <mutex>
 
 #include "clara_sandbox/cpp/identity.h"
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/common/agent_operation.h"
 #include "plugins/common/deferred_operation.h"
+#include "plugins/common/lifecycle_operation.h"
 #include "plugins/common/small_file.h"
 #include "plugins/docker/info.h"
 #include "plugins/docker/probe.h"
@@ -22,44 +22,6 @@ constexpr int kWorkers = 5;
 
 bool IsLifecycle(uint32_t op) { return op >= CSB_OP_PROBE && op <= CSB_OP_DESTROY; }
 bool NeedsUser(uint32_t op) { return op != CSB_OP_PROBE && op != CSB_OP_LIST; }
-
-// A lifecycle operation can be told to stop where it waits for a pull; the other steps are short.
-class LifecycleOperation : public Operation {
- public:
-  void Cancel(csb_status) override {
-    std::function<void()> tell;
-    {
-      const std::lock_guard lock(mutex_);
-      cancelled_ = true;
-      tell = std::move(tell_);
-    }
-    if (tell) tell();
-  }
-  void WhenCancelled(std::function<void()> tell) {
-    {
-      const std::lock_guard lock(mutex_);
-      if (!cancelled_) {
-        tell_ = std::move(tell);
-        return;
-      }
-    }
-    tell();
-  }
-
- private:
-  std::mutex mutex_;
-  bool cancelled_ = false;
-  std::function<void()> tell_;
-};
-
-std::string ProgressEvent(const std::string& message) {
-  json::Buffer buffer;
-  json::Writer w(buffer);
-  w.StartObject();
-  json::Member(w, "message", message);
-  w.EndObject();
-  return {buffer.GetString(), buffer.GetSize()};
-}
 
 std::string DestroyedText(const Registry::Destroyed& d) {
   json::Buffer buffer;

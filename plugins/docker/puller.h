@@ -9,22 +9,15 @@
 
 #include <chrono>
 #include <condition_variable>
-#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <string>
 
+#include "plugins/common/conversation.h"
 #include "plugins/docker/engine.h"
 
 namespace csb::docker {
-
-// What a lifecycle operation can tell its caller meanwhile, and be told.
-struct Conversation {
-  std::function<void(const std::string&)> progress = [](const std::string&) {};
-  // Has its argument called once the caller gives up; at once if that was before.
-  std::function<void(std::function<void()>)> when_cancelled = [](const std::function<void()>&) {};
-};
 
 class Puller {
  public:
