@@ -8,12 +8,12 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "plugins/common/host_addresses.h"
 #include "plugins/common/readback.h"
 #include "plugins/common/rfc3339.h"
 #include "plugins/common/small_file.h"
 #include "plugins/docker/agent_volume.h"
 #include "plugins/docker/exec_stream.h"
-#include "plugins/docker/host_addresses.h"
 
 namespace csb::docker {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/docker/host_addresses.h"
+#include "plugins/common/host_addresses.h"
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
@@ -7,7 +7,7 @@
 #include <set>
 #include <sstream>
 
-namespace csb::docker {
+namespace csb {
 namespace {
 
 std::multiset<std::string> Split(const std::string& ranges) {
@@ -40,4 +40,4 @@ TEST(HostAddresses, AreSingleAddressesBeyondLoopback) {
 }
 
 }  // namespace
-}  // namespace csb::docker
+}  // namespace csb

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "plugins/docker/host_addresses.h"
+#include "plugins/common/host_addresses.h"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
@@ -8,7 +8,7 @@
 
 #include <set>
 
-namespace csb::docker {
+namespace csb {
 
 std::string WithHostAddresses(std::string ranges) {
   ifaddrs* all = nullptr;
@@ -32,4 +32,4 @@ std::string WithHostAddresses(std::string ranges) {
   return ranges;
 }
 
-}  // namespace csb::docker
+}  // namespace csb

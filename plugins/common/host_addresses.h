@@ -5,10 +5,10 @@
 
 #include <string>
 
-namespace csb::docker {
+namespace csb {
 
 // `ranges` (comma separated CIDR) and each address of this machine beyond loopback that none of them covers
 // by name; those of a family or form that can't be told are left out.
 std::string WithHostAddresses(std::string ranges);
 
-}  // namespace csb::docker
+}  // namespace csb
