@@ -18,6 +18,7 @@ using namespace std::chrono_literals;
 constexpr size_t kMostOutput = 64 << 10;
 constexpr size_t kMostList = 64 << 20;
 constexpr auto kOpenPause = 5s;
+constexpr auto kLogPause = 60s;
 constexpr auto kForgetLimit = 10s;  // for what is thrown away in the background
 
 std::string InstancePath(const std::string& name) { return "/1.0/instances/" + UrlEscape(name); }
@@ -290,15 +291,23 @@ void Engine::Listen(Handlers handlers) {
 
 void Engine::Impl::Open() {
   const std::lock_guard lock(mutex);
-  if (closed || events) return;
-  auto opened = EventStream::Open(reactor, client.endpoint(), {.project = project},
-                                  {.on_event = [this](const EventStream::Event& event) { OnEvent(event); },
-                                   .on_open = [this] { OnOpen(); },
-                                   .on_lost = [this](const Error& why) { OnLost(why); }});
-  if (opened) {
-    events = *std::move(opened);
-    return;
-  }
+  if (closed) return;
+  const auto open = [this](std::unique_ptr<EventStream>* into, EventStream::Options options,
+                           EventStream::Handlers on) {
+    if (*into) return true;
+    auto opened = EventStream::Open(reactor, client.endpoint(), std::move(options), std::move(on));
+    if (opened) *into = *std::move(opened);
+    return opened.ok();
+  };
+  const bool both = open(&events, {.project = project},
+                         {.on_event = [this](const EventStream::Event& event) { OnEvent(event); },
+                          .on_open = [this] { OnOpen(); },
+                          .on_lost = [this](const Error& why) { OnLost(why); }}) &&
+                    open(&log, {.types = "logging", .project = project, .longest_pause = kLogPause},
+                         {.on_event = [this](const EventStream::Event& event) { OnLog(event); },
+                          .on_open = [] {},
+                          .on_lost = [](const Error&) {}});
+  if (both) return;
   // No thread to be had now; until then operations are asked for.
   reactor.At(Clock::now() + kOpenPause, [weak = weak_from_this()] {
     if (auto self = weak.lock()) self->Open();
@@ -312,6 +321,13 @@ void Engine::Impl::OnEvent(const EventStream::Event& event) {
   if (!info.name.empty()) handlers.on_lifecycle(info.action, info.name, std::string(event.location));
 }
 
+// A server that is to stop waits for every command that runs, its event streams open: this line of its log
+// is the only one that tells those who ask nothing.
+void Engine::Impl::OnLog(const EventStream::Event& event) {
+  if (event.type == "logging" && json::GetString(event.metadata, "message") == "Starting shutdown sequence")
+    TellShutdown();
+}
+
 void Engine::Impl::OnOpen() {
   {
     const std::lock_guard lock(mutex);
@@ -321,20 +337,22 @@ void Engine::Impl::OnOpen() {
   if (handlers.on_open) handlers.on_open();
 }
 
-// A server that stops closes the stream, and says nothing else to those who ask nothing.
+// Of a server that is gone, or to which nothing leads any more.
 void Engine::Impl::OnLost(const Error&) {
   operations.SetOpen(false);
   TellShutdown();
 }
 
 void Engine::Impl::Close() {
-  std::unique_ptr<EventStream> ending;
+  std::unique_ptr<EventStream> ending, ending_log;
   {
     const std::lock_guard lock(mutex);
     closed = true;
     ending = std::move(events);
+    ending_log = std::move(log);
   }
   ending.reset();  // its handlers are through
+  ending_log.reset();
   auto through = std::make_shared<std::promise<void>>();
   reactor.Post([self = shared_from_this(), through] {
     // What was posted before is through as well, and what it called.

@@ -36,9 +36,10 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
                 std::string body, std::vector<std::string> headers = {});
   void NoteShutdown(int code, std::string_view words);
   void TellShutdown();
-  void Open();  // the event stream; again after a while where that fails
+  void Open();  // the event streams; again after a while where that fails
   void Close();
   void OnEvent(const EventStream::Event& event);
+  void OnLog(const EventStream::Event& event);
   void OnOpen();
   void OnLost(const Error& why);
 
@@ -55,6 +56,7 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
   Handlers handlers;
   bool closed = false, told_shutdown = false;
   std::unique_ptr<EventStream> events;
+  std::unique_ptr<EventStream> log;  // apart: a client that is bound to a project may not have it
 };
 
 // What is left of a limit, for a function that asks more than once.

@@ -5,7 +5,9 @@
 #include <gmock/gmock.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstdlib>
 #include <thread>
 
@@ -305,6 +307,41 @@ TEST_F(EngineReal, NetworksAndAccessLists) {
     ASSERT_TRUE(gone);
     EXPECT_EQ(gone->status, 200) << gone->body;
   }
+}
+
+TEST_F(EngineReal, EventsTellWhatHappens) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::string> told;
+  const auto say = [&](const std::string& line) {
+    const std::lock_guard lock(mutex);
+    told.push_back(line);
+    changed.notify_all();
+  };
+  const auto comes = [&](const std::string& line) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, 20s,
+                            [&] { return std::find(told.begin(), told.end(), line) != told.end(); });
+  };
+  engine_->Listen({.on_lifecycle = [&](const std::string& action, const std::string& name,
+                                       const std::string&) { say(action + " " + name); },
+                   .on_open = [&] { say("open"); },
+                   .on_shutdown = [&] { say("shutdown"); }});
+  ASSERT_TRUE(comes("open"));
+  ASSERT_TRUE(engine_->CreateInstance(Body(image_), "", kLimit));
+  EXPECT_TRUE(comes("instance-started " + name_));
+  // An end by an event comes well before one that is asked for after a second.
+  const auto before = std::chrono::steady_clock::now();
+  for (const char* action : {"freeze", "unfreeze", "freeze", "unfreeze"})
+    EXPECT_TRUE(engine_->ChangeState(name_, action, false, kLimit));
+  EXPECT_EQ(engine_->Run(name_, {"echo", "x"}, kLimit)->out, "x\n");
+  EXPECT_LT(std::chrono::steady_clock::now() - before, 2500ms);
+  EXPECT_TRUE(comes("instance-paused " + name_));
+  EXPECT_EQ(Code(engine_->CreateInstance(Body(image_), "", kLimit)), CSB_E_CONFLICT);
+  EXPECT_TRUE(engine_->DeleteInstance(name_, kLimit));
+  EXPECT_TRUE(comes("instance-deleted " + name_));
+  engine_.reset();
+  EXPECT_EQ(std::count(told.begin(), told.end(), "shutdown"), 0);
 }
 
 TEST_F(EngineReal, AProjectThatIsNotThere) {

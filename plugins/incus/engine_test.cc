@@ -96,15 +96,20 @@ class EngineTest : public ::testing::Test {
     return answer;
   }
   void Events(FakeServer::Peer& peer, const std::string& head) {
+    const bool log = head.find("type=logging") != std::string::npos;
+    if (log && no_log_) {
+      peer.Send(Failed("403 Forbidden", "Forbidden"));
+      return;
+    }
     Served served(peer, head);
+    auto& queue = log ? log_ : events_;
     std::unique_lock lock(mutex_);
-    ++opened_;
     for (;;) {
-      changed_.wait(lock, [&] { return down_ || cut_ || !events_.empty(); });
-      if (down_ || std::exchange(cut_, false)) return;
-      const std::string event = events_.front();
+      changed_.wait(lock, [&] { return down_ || (cut_ && !log) || !queue.empty(); });
+      if (down_ || (!log && std::exchange(cut_, false))) return;
+      const std::string event = queue.front();
       served.Write(false, event);
-      events_.erase(events_.begin());
+      queue.erase(queue.begin());
       changed_.notify_all();
     }
   }
@@ -161,9 +166,8 @@ class EngineTest : public ::testing::Test {
   std::condition_variable changed_;
   Answers answers_;
   std::map<std::string, std::string> before_;  // an event that is out before this line's answer
-  std::vector<std::string> lines_, requests_, events_, told_;
-  int opened_ = 0;
-  bool down_ = false, cut_ = false;
+  std::vector<std::string> lines_, requests_, events_, log_, told_;
+  bool down_ = false, cut_ = false, no_log_ = false;
   std::unique_ptr<Reactor> reactor_;
   std::unique_ptr<FakeServer> server_;
   std::unique_ptr<Engine> engine_;
@@ -480,6 +484,28 @@ TEST_F(EngineTest, AServerThatStopsIsToldOnce) {
   CutEvents();
   // One "shutdown" for what was refused and the end of the stream; then it is there again.
   EXPECT_THAT(Told(3), ElementsAre("open", "shutdown", "open"));
+}
+
+TEST_F(EngineTest, TheLogOfAServerTellsThatItIsToStop) {
+  Serve({});
+  Listen();
+  ASSERT_THAT(Told(1), ElementsAre("open"));
+  {
+    const std::lock_guard lock(mutex_);
+    for (const char* message : {R"("Handling API request")", "7", R"("Starting shutdown sequence")"})
+      log_.push_back(EventText("logging", R"({"level":"info","message":)" + std::string(message) + "}"));
+    changed_.notify_all();
+  }
+  EXPECT_THAT(Told(2), ElementsAre("open", "shutdown"));
+}
+
+TEST_F(EngineTest, EventsComeWhereTheLogMayNotBeRead) {
+  no_log_ = true;
+  Serve({});
+  Listen();
+  ASSERT_THAT(Told(1), ElementsAre("open"));
+  Event("lifecycle", R"({"action":"instance-stopped","source":"/1.0/instances/m1"})");
+  EXPECT_THAT(Told(2), ElementsAre("open", "instance-stopped m1 m2"));
 }
 
 TEST_F(EngineTest, NothingIsToldAfterItsEnd) {
