@@ -7,11 +7,14 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstring>
+#include <fstream>
 #include <functional>
+#include <iterator>
 
 #include "agent/base/fd.h"
 
@@ -99,6 +102,116 @@ TEST(Network, BlocksRangesWholeAlsoWhereANarrowerRouteExists) {
   });
   if (code == 77) GTEST_SKIP() << "no right to make a network namespace";
   EXPECT_EQ(code, 0);
+}
+
+Ipv4Setup Ipv4(const char* address, const char* gateway, const char* nameserver) {
+  Ipv4Setup setup;
+  EXPECT_TRUE(ReadIpv4Option("--address", address, setup));
+  EXPECT_TRUE(ReadIpv4Option("--gateway", gateway, setup));
+  EXPECT_TRUE(ReadIpv4Option("--nameserver", nameserver, setup));
+  EXPECT_TRUE(CheckIpv4(setup));
+  return setup;
+}
+
+std::string Contents(const std::string& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// A pair of interfaces: eth0, and its other end.
+bool MakeEth0() { return system("ip link add eth0 type veth peer name other && ip link set other up") == 0; }
+
+std::string Shown(const char* command) {
+  FILE* pipe = popen(command, "re");
+  std::string out;
+  for (int c; pipe != nullptr && (c = fgetc(pipe)) != EOF;) out.push_back(static_cast<char>(c));
+  if (pipe != nullptr) pclose(pipe);
+  return out;
+}
+bool Has(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
+
+TEST(Network, GivesAnAddressAWayOutAndNoIpv6) {
+  const int code = InOwnNetwork([] {
+    if (!BringUpLoopback() || !MakeEth0()) return 77;
+    const Ipv4Setup setup = Ipv4("10.84.3.17/24", "10.84.3.1", "10.84.3.1");
+    if (Reach("192.0.2.1") != ENETUNREACH) return 1;
+    for (int again = 0; again < 2; ++again)  // a second time is no error
+      if (auto done = SetUpIpv4(setup); !done) {
+        fprintf(stderr, "%s\n", done.error().message.c_str());
+        return 2;
+      }
+    const std::string shown = Shown("ip addr show dev eth0; ip route");
+    if (!Has(shown, "inet 10.84.3.17/24") || !Has(shown, "default via 10.84.3.1 dev eth0") ||
+        !Has(shown, "UP"))
+      return 3;
+    if (Has(shown, "inet6")) return 4;
+    if (std::ifstream("/proc/sys/net/ipv6/conf/eth0/disable_ipv6") &&
+        Contents("/proc/sys/net/ipv6/conf/eth0/disable_ipv6") != "1\n")
+      return 5;
+    return Reach("192.0.2.1") == 0 && Reach("10.84.3.99") == 0 ? 0 : 6;
+  });
+  if (code == 77) GTEST_SKIP() << "no right to make a network namespace, or no veth";
+  EXPECT_EQ(code, 0);
+}
+
+TEST(Network, ABlockLeavesGatewayAndNameServer) {
+  const int code = InOwnNetwork([] {
+    if (!BringUpLoopback() || !MakeEth0()) return 77;
+    const Ipv4Setup setup = Ipv4("10.84.3.17/24", "10.84.3.1", "10.84.3.2");
+    const auto ranges = ParseRanges("10.0.0.0/8,169.254.0.0/16");
+    if (!SetUpIpv4(setup) || !BlockRanges(*ranges) || !KeepReachable(setup, *ranges)) return 1;
+    if (Reach("10.84.3.1") != 0 || Reach("10.84.3.2") != 0) return 2;
+    if (Reach("10.84.3.3") != EHOSTUNREACH || Reach("10.1.2.3") != EHOSTUNREACH) return 3;
+    if (Reach("169.254.169.254") != EHOSTUNREACH || Reach("192.0.2.1") != 0) return 4;
+    // One that stands in a blocked range, but in no network of ours, stays blocked.
+    const Ipv4Setup elsewhere = Ipv4("10.84.3.17/24", "10.84.3.1", "10.9.9.9");
+    if (!KeepReachable(elsewhere, *ranges)) return 5;
+    return Reach("10.9.9.9") == EHOSTUNREACH ? 0 : 6;
+  });
+  if (code == 77) GTEST_SKIP() << "no right to make a network namespace, or no veth";
+  EXPECT_EQ(code, 0);
+}
+
+TEST(Network, WithoutAnInterfaceThereIsAnError) {
+  const int code = InOwnNetwork([] {
+    const auto done = SetUpIpv4(Ipv4("10.84.3.17/24", "10.84.3.1", "10.84.3.1"));
+    return !done && Has(done.error().message, "no eth0") ? 0 : 1;
+  });
+  if (code == 77) GTEST_SKIP() << "no right to make a network namespace";
+  EXPECT_EQ(code, 0);
+}
+
+TEST(Network, ANameServerReplacesWhateverIsThere) {
+  char folder[] = "/tmp/csb-resolv-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string path = std::string(folder) + "/resolv.conf", target = std::string(folder) + "/target";
+  const Ipv4Setup setup = Ipv4("10.84.3.17/24", "10.84.3.1", "10.84.3.1");
+  const std::string wanted = "nameserver 10.84.3.1\n";
+  const auto written = [&] {
+    WriteNameServer(path, setup);
+    struct stat info;
+    EXPECT_EQ(lstat(path.c_str(), &info), 0);
+    EXPECT_TRUE(S_ISREG(info.st_mode));
+    EXPECT_EQ(info.st_mode & 07777, 0644u);
+    EXPECT_EQ(Contents(path), wanted);
+    unlink(path.c_str());
+  };
+  written();  // nothing
+  std::ofstream(path) << "nameserver 127.0.0.53\nsearch lan\n";
+  written();
+  ASSERT_EQ(symlink("../run/systemd/resolve/stub-resolv.conf", path.c_str()), 0);  // leads nowhere
+  written();
+  std::ofstream(target) << "kept";
+  ASSERT_EQ(symlink(target.c_str(), path.c_str()), 0);
+  ASSERT_EQ(symlink(target.c_str(), (path + ".clara-sandbox").c_str()), 0);
+  written();
+  EXPECT_EQ(Contents(target), "kept");
+  std::ofstream(path) << "as it was";
+  WriteNameServer(path, Ipv4Setup{});  // none is given
+  EXPECT_EQ(Contents(path), "as it was");
+  unlink(path.c_str());
+  unlink(target.c_str());
+  EXPECT_EQ(rmdir(folder), 0) << "nothing else is left";
 }
 
 }  // namespace

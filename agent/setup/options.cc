@@ -46,6 +46,8 @@ Status Apply(Options& options, const std::string& name, const std::string& value
     return {};
   }
   if (name == "--oom-events") return path(server.oom_events);
+  if (name == "--address" || name == "--gateway" || name == "--nameserver")
+    return ReadIpv4Option(name, value, options.ipv4);
   if (name == "--block-routes") {
     options.block_routes = value;
     return {};
@@ -115,7 +117,7 @@ Status Check(const Options& options, bool has_group) {
   if (options.background && OwnFolder(options).empty())
     return Wrong("--background", "needs --bridges or --make-control");
   if (has_group && !server.identity.separate) return Wrong("--group", "needs --user");
-  return {};
+  return CheckIpv4(options.ipv4);
 }
 
 }  // namespace

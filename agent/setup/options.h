@@ -12,6 +12,7 @@
 
 #include "agent/bridge/bridge.h"
 #include "agent/channel/server.h"
+#include "agent/setup/network.h"
 #include "clara_sandbox/cpp/result.h"
 
 namespace csb::agent {
@@ -28,6 +29,7 @@ struct Options {
   bool own_workspace = false;
   bool hosts = false;
   bool loopback = false;
+  Ipv4Setup ipv4;
   std::string block_routes;
   std::string seccomp;
 };
@@ -66,6 +68,10 @@ inline constexpr std::string_view kUsage =
     "  --oom-events FILE     memory.events or memory.oom_control of the sandbox's cgroup\n"
     "  --hosts               write localhost to an /etc/hosts that is missing or empty\n"
     "  --lo                  bring the loopback interface up\n"
+    "  --address A/PREFIX    give eth0, or the only other interface, this IPv4 address, and turn its IPv6 "
+    "off\n"
+    "  --gateway A           the default route goes there; of the same network\n"
+    "  --nameserver A        replace /etc/resolv.conf by this one\n"
     "  --block-routes CIDRS  make these address ranges unreachable (comma separated)\n"
     "  --seccomp FILE        a BPF program (struct sock_filter) that holds the agent and all commands\n"
     "  --version, --help\n";

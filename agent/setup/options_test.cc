@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/setup/options.h"
 
+#include <arpa/inet.h>
 #include <gtest/gtest.h>
 
 namespace csb::agent {
@@ -48,6 +49,27 @@ TEST(Options, ReadsWhatAMachineWithAnInitNeeds) {
   EXPECT_EQ(OwnFolder(*ParseOptions({"--bridges", "/b"})), "/b");
   EXPECT_EQ(OwnFolder(*ParseOptions({"--control", "/c", "--make-control"})), "/c");
   EXPECT_EQ(OwnFolder(*ParseOptions({"--control", "/c"})), "");
+}
+
+TEST(Options, ReadsAnAddress) {
+  const auto options = ParseOptions(
+      {"--fd", "3", "--address", "10.84.3.17/24", "--gateway", "10.84.3.1", "--nameserver", "9.9.9.9"});
+  ASSERT_TRUE(options) << options.error().message;
+  EXPECT_EQ(options->ipv4.address.s_addr, htonl(0x0A540311));
+  EXPECT_EQ(options->ipv4.prefix, 24);
+  EXPECT_EQ(options->ipv4.gateway.s_addr, htonl(0x0A540301));
+  EXPECT_EQ(options->ipv4.nameserver.s_addr, htonl(0x09090909));
+  EXPECT_EQ(ParseOptions({"--fd", "3"})->ipv4.prefix, 0);
+  EXPECT_TRUE(ParseOptions({"--fd", "3", "--address", "10.84.3.17/24"}));
+  EXPECT_TRUE(ParseOptions({"--fd", "3", "--nameserver", "10.84.3.1"}));
+  for (const char* wrong :
+       {"10.84.3.17", "10.84.3.17/", "10.84.3.17/0", "10.84.3.17/33", "10.84.3.17/24x", "/24", "10.84.3/24",
+        "127.0.0.1/8", "0.0.0.0/24", "224.0.0.1/4", "fd00::1/64", "10.84.3.17/-1"})
+    EXPECT_FALSE(ParseOptions({"--fd", "3", "--address", wrong})) << wrong;
+  for (const char* wrong : {"10.84.3.17", "10.84.4.1", "10.84.3.1/24", "", "x"})
+    EXPECT_FALSE(ParseOptions({"--fd", "3", "--address", "10.84.3.17/24", "--gateway", wrong})) << wrong;
+  EXPECT_FALSE(ParseOptions({"--fd", "3", "--gateway", "10.84.3.1"}));
+  EXPECT_FALSE(ParseOptions({"--fd", "3", "--nameserver", "10.84.3.1\nsearch x"}));
 }
 
 TEST(Options, ReadsABridgeAndAReport) {

@@ -71,10 +71,13 @@ Status SetUp(Options& options) {
   if (options.loopback && HasCapability(CAP_NET_ADMIN))
     if (auto up = BringUpLoopback(); !up) return up;
   if (options.hosts) NameLoopback("/etc/hosts");
+  if (auto set = SetUpIpv4(options.ipv4); !set) return set;
+  WriteNameServer("/etc/resolv.conf", options.ipv4);
   if (!options.block_routes.empty()) {
     auto ranges = ParseRanges(options.block_routes);
     if (!ranges) return ranges.error();
     if (auto blocked = BlockRanges(*ranges); !blocked) return blocked;
+    if (auto kept = KeepReachable(options.ipv4, *ranges); !kept) return kept;
   }
   ChoosePython(options.server.commands, options.server.identity);
   RaiseFileLimit(options.server.identity);
