@@ -59,20 +59,23 @@ class StreamCore {
     return progress;
   }
 
+  // What can't be sent any more counts as sent: what the other side sent before it closed is still to be
+  // read, and after it its end.
   bool StepWrite() {
     if (!write_) return false;
-    while (!aborted_ && written_ < out_.size()) {
+    while (!aborted_ && !unsendable_ && written_ < out_.size()) {
       auto sent = connection_->Send(std::string_view(out_).substr(written_));
       if (sent && *sent == 0) return false;
-      if (!sent) {
-        Fail(std::move(sent).error());
-        break;
-      }
-      written_ += *sent;
+      if (sent)
+        written_ += *sent;
+      else
+        unsendable_ = true;
     }
-    const ErrorCode code = aborted_ ? ErrorCode(boost::asio::error::operation_aborted) : ErrorCode();
     auto done = std::move(write_);
-    done->Run(code, code ? 0 : written_);
+    if (aborted_)
+      done->Run(boost::asio::error::operation_aborted, 0);
+    else
+      done->Run({}, out_.size());
     return true;
   }
 
@@ -156,7 +159,7 @@ class StreamCore {
   boost::asio::mutable_buffer buffer_;  // of read_
   std::string out_;                     // of write_; stays where it is until all is taken, as TLS wants it
   size_t written_ = 0;
-  bool aborted_ = false;
+  bool aborted_ = false, unsendable_ = false;
   std::optional<Error> failure_;
   std::optional<size_t> may_receive_;
   Clock::time_point last_received_ = Clock::now();

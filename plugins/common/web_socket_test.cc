@@ -254,6 +254,24 @@ TEST_F(WebSocketTest, SaysHowItEnded) {
   }
 }
 
+// The answer to the ping finds nobody.
+TEST_F(WebSocketTest, TellsWhatCameBeforeTheEnd) {
+  FakeServer server([](Peer& peer) {
+    Served served(peer);
+    served.socket.ping("keepalive", served.code);
+    served.Write(true, "last");
+    served.Write(false, "words");
+  });
+  auto socket = Open(server);
+  ASSERT_NE(socket, nullptr);
+  server.Stop();
+  EXPECT_TRUE(socket->Send(true, "too late"));
+  socket->Start(told_.Handlers());
+  ASSERT_TRUE(told_.WaitEnd());
+  EXPECT_THAT(told_.messages, ElementsAre("b:last", "t:words"));
+  EXPECT_EQ(told_.end->message, "GET /1.0/events: the connection was cut off");
+}
+
 TEST_F(WebSocketTest, SendsNoMoreThanThereIsRoomFor) {
   constexpr size_t kPiece = 32 << 10;
   std::promise<void> go;

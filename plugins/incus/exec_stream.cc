@@ -83,13 +83,21 @@ Result<Operation> Read(const std::string& body) {
   return out;
 }
 
-// What an operation says that it failed with; empty where it does not.
-std::string Failure(const Result<HttpResponse>& answer) {
+// How an operation ended, as far as that is of interest; empty where it ended well or has not ended.
+std::string Ending(const Result<HttpResponse>& answer) {
   if (!answer || answer->status != 200) return "";
   auto doc = json::ParseObject(answer->body);
-  const json::Value* operation = doc ? json::Find(*doc, "metadata") : nullptr;
-  if (operation == nullptr) return "";
-  return Printable(json::GetString(*operation, "err").value_or(""), 512);
+  if (!doc) return "";
+  // What failed is told as an error of the answer by some versions, as the operation's own by others.
+  const json::Value* operation = json::Find(*doc, "metadata");
+  for (const auto words : {json::GetString(*doc, "error"),
+                           operation != nullptr ? json::GetString(*operation, "err") : std::nullopt})
+    if (words && !words->empty()) return Printable(*words, 512);
+  const json::Value* metadata = operation != nullptr ? json::Find(*operation, "metadata") : nullptr;
+  const int64_t code = metadata != nullptr ? json::GetInt(*metadata, "return").value_or(0) : 0;
+  if (code == 0) return "";
+  return "the program ended with exit code " + std::to_string(code) +
+         (code == 127 ? ": it is not in the instance" : "");
 }
 
 }  // namespace
@@ -110,7 +118,8 @@ struct ExecStream::Impl : std::enable_shared_from_this<ExecStream::Impl> {
   std::string unsent;       // for stdin, what its websocket did not take
   std::string input_lost;   // why, if it was
   bool input_ended = false, caller_gone = false;
-  bool out_ended = false, err_ended = false, asking = false;
+  std::string output_lost;  // why, if it was
+  bool out_ended = false, err_ended = false, asked = false, asking = false;
   bool again = false;  // a turn is posted
   bool ended = false;
 
@@ -151,6 +160,11 @@ struct ExecStream::Impl : std::enable_shared_from_this<ExecStream::Impl> {
     inner.reset();
   }
 
+  std::string Complaints() const {
+    const std::lock_guard lock(mu);
+    return Printable(complaints, kMaxComplaints);
+  }
+
   void Complain(std::string_view bytes) {
     const std::lock_guard lock(mu);
     complaints.append(bytes.substr(0, kMaxComplaints - std::min(kMaxComplaints, complaints.size())));
@@ -188,17 +202,10 @@ struct ExecStream::Impl : std::enable_shared_from_this<ExecStream::Impl> {
     Await(kLastWords, [](Impl& self) { self.ErrorsEnded(); });
   }
 
-  // Without an end of stdout: the operation may tell why.
+  // Without an end of stdout.
   void OutputLost(const Error& why) {
     if (ended || out_ended) return;
-    asking = true;
-    client.Start({.target = operation, .timeout = kAskLimit, .max_body = 64 << 10},
-                 [self = shared_from_this(), why](Result<HttpResponse> answer) {
-                   const std::string words = Failure(answer);
-                   self->Complain(words.empty() ? why.message : words);
-                   self->asking = false;
-                   self->Finish();
-                 });
+    output_lost = why.message;
     OutputEnded();
   }
 
@@ -208,9 +215,19 @@ struct ExecStream::Impl : std::enable_shared_from_this<ExecStream::Impl> {
     Finish();
   }
 
-  // The end, when the program's side has come to it and all was passed on.
+  // The end, when the program's side has come to it and all was passed on. Where nothing was said of it, the
+  // operation tells.
   void Finish() {
-    if (out_ended && err_ended && !asking && undelivered.empty()) End();
+    if (ended || !out_ended || !err_ended || asking || !undelivered.empty()) return;
+    if (caller_gone || !Complaints().empty() || std::exchange(asked, true)) return End();
+    asking = true;
+    client.Start({.target = operation + "/wait?timeout=1", .timeout = kAskLimit, .max_body = 64 << 10},
+                 [self = shared_from_this()](const Result<HttpResponse>& answer) {
+                   const std::string words = Ending(answer);
+                   self->Complain(words.empty() ? self->output_lost : words);
+                   self->asking = false;
+                   self->Finish();
+                 });
   }
 
   // ---- to the program ----
@@ -368,9 +385,6 @@ ExecStream::~ExecStream() {
 
 UniqueFd ExecStream::TakeSocket() { return std::move(impl_->outer); }
 
-std::string ExecStream::Complaints() const {
-  const std::lock_guard lock(impl_->mu);
-  return Printable(impl_->complaints, kMaxComplaints);
-}
+std::string ExecStream::Complaints() const { return impl_->Complaints(); }
 
 }  // namespace csb::incus

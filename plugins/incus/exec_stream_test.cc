@@ -59,7 +59,7 @@ struct FakeIncus {
         const auto fd = static_cast<size_t>(request[path.size() + 21] - '0');
         Served served(peer, request);
         return on.at(fd)(served);
-      } else if (request.starts_with(path + " ")) {
+      } else if (request.starts_with(path + "/wait?timeout=1 ")) {
         ++asked;
         peer.Send(operation);
       } else {
@@ -191,6 +191,31 @@ TEST_F(ExecStreamTest, TheEndOfOurInputIsToldAndOutputGoesOn) {
   EXPECT_EQ(ReadRaw(fd_.get(), 100), "output");
 }
 
+// Everything is over before the last websocket is open.
+TEST_F(ExecStreamTest, AProgramThatEndsAtOnceIsHeard) {
+  std::promise<void> over;
+  FakeIncus engine;
+  engine.on[0] = [](Served&) {};
+  engine.on[1] = [&](Served& s) {
+    s.socket.ping("keepalive", s.code);
+    s.Write(true, "output");
+    s.Write(false, "");
+    over.set_value();
+  };
+  engine.on[2] = [&](Served& s) {
+    over.get_future().wait();
+    s.socket.ping("keepalive", s.code);
+    s.Write(true, "complaint");
+    s.Write(false, "");
+  };
+  for (int i = 0; i < 20; ++i) {
+    over = {};
+    OpenHere(engine);
+    EXPECT_EQ(ReadRaw(fd_.get(), 100), "output");
+    EXPECT_EQ(stream_->Complaints(), "complaint");
+  }
+}
+
 // What was sent before arrives, the program has a moment, then everything is closed.
 TEST_F(ExecStreamTest, ClosingOurEndEndsIt) {
   std::string got;
@@ -267,15 +292,39 @@ TEST_F(ExecStreamTest, HoldsBackWhatTheOtherSideDoesNotTake) {
   EXPECT_EQ(took.get_future().get(), kSize);
 }
 
-TEST_F(ExecStreamTest, TellsWhyTheEngineEndedIt) {
-  FakeIncus engine;
-  engine.operation =
-      Answer(R"({"type":"sync","metadata":{"status":"Failure","err":"VM agent isn't currently running"}})");
-  engine.on[1] = [](Served& s) { s.Close(boost::beast::websocket::close_code::normal, ""); };
-  OpenHere(engine);
-  EXPECT_EQ(ReadRaw(fd_.get(), 1), "");
-  EXPECT_EQ(stream_->Complaints(), "VM agent isn't currently running");
-  EXPECT_EQ(engine.asked, 1);
+TEST_F(ExecStreamTest, TellsHowItEndedWhereStderrDoesNot) {
+  const struct {
+    bool cut;
+    const char *operation, *words;
+  } cases[] = {
+      {true, R"({"type":"sync","metadata":{"status":"Failure","err":"VM agent isn't currently running"}})",
+       "VM agent isn't currently running"},
+      {true, R"({"type":"error","error":"Missing event connection\n","error_code":500})",
+       "Missing event connection"},
+      {true, R"({"type":"sync","metadata":{"metadata":{}}})", "GET /1.0/operations/"},
+      {true, R"([7])", "GET /1.0/operations/"},
+      {false, R"({"type":"sync","metadata":{"metadata":{"return":127}}})",
+       "the program ended with exit code 127: it is not in the instance"},
+      {false, R"({"type":"sync","metadata":{"metadata":{"return":3}}})",
+       "the program ended with exit code 3"},
+      {false, R"({"type":"sync","metadata":{"metadata":{"return":0}}})", ""},
+      {false, R"({"type":"sync","metadata":{"metadata":{"return":"odd"}}})", ""},
+  };
+  for (const auto& each : cases) {
+    FakeIncus engine;
+    engine.operation = Answer(each.operation);
+    engine.on[1] = [&](Served& s) {
+      if (each.cut) return s.Close(boost::beast::websocket::close_code::normal, "");
+      s.Write(false, "");
+      s.Read();
+    };
+    engine.on[2] = [](Served& s) { s.Write(false, ""); };
+    OpenHere(engine);
+    EXPECT_EQ(ReadRaw(fd_.get(), 1), "");
+    EXPECT_THAT(stream_->Complaints(), ::testing::StartsWith(each.words));
+    EXPECT_EQ(stream_->Complaints().empty(), *each.words == '\0');
+    EXPECT_EQ(engine.asked, 1);
+  }
 }
 
 TEST_F(ExecStreamTest, ACutIsTheEnd) {
