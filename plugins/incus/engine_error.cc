@@ -42,15 +42,16 @@ bool Says(std::string_view text, int error) {
 }
 
 // ".../storage-pools/default/custom/…" or the `pool "default"` of a message: what the engine was working in.
+// "" unless it is a plain name: it goes into a command that people copy.
 std::string PoolIn(std::string_view words) {
-  constexpr std::string_view kPath = "storage-pools/", kWord = "pool \"";
-  if (const size_t at = words.find(kPath); at != std::string_view::npos) {
-    const std::string_view rest = words.substr(at + kPath.size());
-    return std::string(rest.substr(0, rest.find_first_of("/ \":")));
-  }
-  if (const size_t at = words.find(kWord); at != std::string_view::npos) {
-    const std::string_view rest = words.substr(at + kWord.size());
-    return std::string(rest.substr(0, rest.find('"')));
+  constexpr std::string_view kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  for (const std::string_view before : {std::string_view("storage-pools/"), std::string_view("pool \"")}) {
+    const size_t at = words.find(before);
+    if (at == std::string_view::npos) continue;
+    const std::string_view rest = words.substr(at + before.size());
+    const std::string_view name = rest.substr(0, rest.find_first_of("/ \":"));
+    if (name.empty() || name.size() > 63 || name[0] == '-') continue;
+    if (name.find_first_not_of(kPlain) == std::string_view::npos) return std::string(name);
   }
   return "";
 }

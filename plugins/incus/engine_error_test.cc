@@ -181,6 +181,16 @@ TEST(EngineErrorTest, APoolIsNamedFromWhatWasToBeDone) {
   EXPECT_THAT(error.hint, HasSubstr("the storage pool slow is full"));
 }
 
+// A hint is there to be copied into a shell.
+TEST(EngineErrorTest, AHintHasNoWordsOfTheEnginesButPlainOnes) {
+  for (const std::string& pool :
+       {std::string("a;reboot"), std::string("$(reboot)"), std::string("-x"), std::string(400, 'p')}) {
+    const Error error = EngineError("x", 500, "pool \"" + pool + "\": not enough space");
+    EXPECT_EQ(error.code, CSB_E_NO_CAPACITY);
+    EXPECT_THAT(error.hint, Not(HasSubstr(pool)));
+  }
+}
+
 TEST(EngineErrorTest, AnswersOfAnyShape) {
   const auto of = [](int status, const std::string& body) {
     return EngineError("x", {.status = status, .content_type = "", .etag = "", .body = body});
