@@ -2,7 +2,8 @@
 //
 // exec_stream.h and event_stream.h on a real engine, as tests/engines/incus.sh tells of it:
 // CSB_TEST_INCUS_SOCKET, CSB_TEST_INCUS_IMAGE, CSB_TEST_INCUS_POOL, and of one with `--https`
-// CSB_TEST_INCUS_HTTPS (127.0.0.1:PORT). Skipped without them, unless CSB_MUST_RUN names incus.
+// CSB_TEST_INCUS_HTTPS (127.0.0.1:PORT), and incus-cluster.sh CSB_TEST_INCUS_CLUSTER_SOCKETS. Skipped without
+// them, unless CSB_MUST_RUN names incus.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <openssl/pem.h>
@@ -112,6 +113,14 @@ class ExecStreamReal : public ::testing::TestWithParam<std::string> {
       GTEST_SKIP() << "no engine: see tests/engines/README.md";
     }
     endpoint_ = {.url = "http://incus", .unix_socket = socket};
+    std::string target;
+    if (GetParam() == "Cluster") {
+      // Through its first member, to an instance on its second.
+      const std::string sockets = Env("CSB_TEST_INCUS_CLUSTER_SOCKETS");
+      if (sockets.empty()) GTEST_SKIP() << "no cluster";
+      endpoint_.unix_socket = sockets.substr(0, sockets.find(' '));
+      target = "?target=m2";
+    }
     auto client = HttpClient::Create(*reactor_, endpoint_);
     ASSERT_TRUE(client) << client.error().message;
     client_ = *std::move(client);
@@ -121,7 +130,7 @@ class ExecStreamReal : public ::testing::TestWithParam<std::string> {
     }
     static std::atomic<int> next{0};
     name_ = "csb-exec-" + std::to_string(::getpid()) + "-" + std::to_string(next++);
-    Do("POST", "/1.0/instances",
+    Do("POST", "/1.0/instances" + target,
        R"({"name":")" + name_ + R"(","type":"container","start":true,"profiles":[],"source":{)" +
            R"("type":"image","alias":")" + image +
            R"("},"config":{"raw.lxc":"lxc.init.cmd = /bin/sleep 600"},"devices":{"root":{"type":"disk",)" +
@@ -344,7 +353,7 @@ TEST_P(ExecStreamReal, EventsTellOfIt) {
   EXPECT_TRUE(wait("operation"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Engine, ExecStreamReal, ::testing::Values("Socket", "Tls"),
+INSTANTIATE_TEST_SUITE_P(Engine, ExecStreamReal, ::testing::Values("Socket", "Tls", "Cluster"),
                          [](const auto& each) { return each.param; });
 
 }  // namespace
