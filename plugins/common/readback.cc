@@ -76,6 +76,17 @@ Enforcement Memory(const json::Value& report, const ReadBackContext& c) {
   return {true, FormatSize(*limit), by};
 }
 
+// What its kernel says of the machine that it runs on.
+void Machine(const json::Value& report, Enforced& out) {
+  const json::Value* machine = json::Find(report, "machine");
+  if (machine == nullptr || !machine->IsObject()) return;
+  if (const auto memory = Count(*machine, "memory"))
+    out["memory"] = {true, FormatSize(*memory), "size of the virtual machine, as its kernel sees it"};
+  if (const auto processors = Count(*machine, "processors"))
+    out["cpu"] = {true, FormatCores(static_cast<double>(*processors)), "processors of the virtual machine"};
+  out["pids"] = {true, "own kernel", "a flood of processes stays in the virtual machine"};
+}
+
 Enforcement Network(const json::Value& report, const ReadBackContext& c) {
   size_t others = 0;
   if (const json::Value* interfaces = json::Find(report, "interfaces");
@@ -127,6 +138,7 @@ Result<Enforced> EnforcedOf(std::string_view text, const ReadBackContext& c) {
                    c.limits.disk > 0 ? "the engine's storage (" + c.storage + ") does not enforce it"
                                      : "no limit is configured",
                    c.limits.disk > 0};
+  if (c.machine) Machine(report, out);
   out["network"] = Network(report, c);
   const bool filter = json::GetInt(report, "seccomp").value_or(0) == 2;
   out["seccomp"] = {filter, filter ? "filter" : "off", filter ? "seccomp filter" : "no filter is active"};

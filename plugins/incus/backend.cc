@@ -38,10 +38,10 @@ std::string DestroyedText(const Registry::Destroyed& d) {
 // What sees the same folders and process ids: this machine, as host processes with these folders see it.
 std::string MachineOf(const Options& options) {
   const auto id = ReadSmallFile("/etc/machine-id"), boot = ReadSmallFile("/proc/sys/kernel/random/boot_id");
-  // Two machines made of one copy have one machine id; a boot id they don't share, but it ends with a boot, as
-  // every instance does.
-  const std::string name = EngineName((id ? *id : "") + (boot ? *boot : "") + "|" + options.state_dir + "|" +
-                                      options.runtime_dir);
+  // Two machines made of one copy have one machine id; a boot id they don't share, but it ends with a boot,
+  // as every instance does.
+  const std::string name =
+      EngineName((id ? *id : "") + (boot ? *boot : "") + "|" + options.state_dir + "|" + options.runtime_dir);
   return name.substr(name.size() - 16);
 }
 
@@ -107,7 +107,8 @@ void IncusBackend::Listen() {
                });
              });
            },
-       .on_shutdown = [line = events_] { line->With([](Registry& registry) { registry.LetGoOfStreams(); }); }});
+       .on_shutdown = [line =
+                           events_] { line->With([](Registry& registry) { registry.LetGoOfStreams(); }); }});
 }
 
 Result<Registry*> IncusBackend::Ready() {

@@ -9,6 +9,9 @@ namespace csb::incus {
 namespace {
 
 constexpr Engine::Limit kLoadLimit{2'000};
+constexpr int64_t kCountEvery = 2'000;  // ms
+
+int64_t Milliseconds(const HostRef& host) { return static_cast<int64_t>(host.NowNs() / 1'000'000); }
 
 }  // namespace
 
@@ -35,9 +38,10 @@ Cluster::Cluster(HostRef host, Reactor& reactor, Engine& engine, const Options& 
               if (Status s = host.Post(work); !s) host.LogDebug(s.error().message);
             });
           },
-      .on_back = [host](const std::string& member) {
-        host.LogInfo("the member " + member + " of the cluster answers again");
-      }});
+      .on_back =
+          [host](const std::string& member) {
+            host.LogInfo("the member " + member + " of the cluster answers again");
+          }});
 }
 
 Cluster::~Cluster() {
@@ -57,6 +61,13 @@ Result<Cluster::Making> Cluster::Place(const Limits& limits, const std::string& 
   auto clustered = Clustered();
   if (!clustered) return clustered.error();
   if (!*clustered) return out;
+  // A create has no time for it; the next ones see it.
+  if (fixed.empty() && Milliseconds(host_) - counted_ms_ > kCountEvery) {
+    counted_ms_ = Milliseconds(host_);
+    const Status posted =
+        host_.Post([line = line_] { line->With([](Cluster& cluster) { cluster.CountAgain(); }); });
+    if (!posted) return posted.error();
+  }
   PlacementRule rule;
   rule.member = fixed;
   rule.memory = limits.memory;
@@ -101,18 +112,13 @@ void Cluster::Refresh() { members_->Refresh(); }
 void Cluster::CountAgain() {
   auto clustered = Clustered();
   if (!clustered || !*clustered) return;
+  counted_ms_ = Milliseconds(host_);
   auto instances = engine_.Instances(kKeyInstallation, names_.installation(), kAskLimit);
   if (!instances) return;
-  std::map<std::string, std::string> where;
+  std::map<std::string, uint64_t> counts;
   for (const InstanceInfo& info : *instances)
-    if (info.alive()) where[info.name] = info.location;
-  members_->SetInstances(std::move(where));
+    if (info.alive()) ++counts[info.location];
+  members_->SetCounts(counts);
 }
-
-void Cluster::Made(const std::string& instance, const std::string& member) {
-  if (!member.empty()) members_->Made(instance, member);
-}
-
-void Cluster::Gone(const std::string& instance) { members_->Gone(instance); }
 
 }  // namespace csb::incus

@@ -5,12 +5,13 @@
 //
 //   auto place = cluster.Place(limits, "");
 //   if (!place) return place.error();
-//   … create on place->member() …
+//   … create on place->member() …  place->End(true);
 //   if (const auto down = cluster.Down(record.member)) return *down;
 //
 // Thread-safe. Place blocks; Down and Suspect never do.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -34,8 +35,8 @@ class Cluster {
   class Making {
    public:
     const std::string& member() const { return member_; }
-    void Failed() {
-      if (reservation_) reservation_->Failed();
+    void End(bool created) {
+      if (reservation_) reservation_->End(created);
     }
 
    private:
@@ -52,9 +53,7 @@ class Cluster {
   bool Evacuated(const std::string& member);
   // The list of members may have changed.
   void Refresh();
-  // What is where, for counting.
-  void Made(const std::string& instance, const std::string& member);
-  void Gone(const std::string& instance);
+  // What other hosts have made is read from the engine: now, or with the next creates.
   void CountAgain();
 
  private:
@@ -67,6 +66,7 @@ class Cluster {
   const Names& names_;
   const std::shared_ptr<Lifeline<Cluster>> line_;
   std::unique_ptr<Members> members_;
+  std::atomic<int64_t> counted_ms_{0};  // when, by host_.NowNs()
 };
 
 }  // namespace csb::incus

@@ -33,8 +33,9 @@ Result<Enforced> ReadBackInside(AgentChannel& channel, const Limits& limits, con
   context.words = {.disk = "size of the volume, as the pool's " + driver + " holds it",
                    .own_network = "",
                    .joined_network = "the named network is joined as it is",
-                   .userns = options.vm ? "a kernel of its own"
-                                        : "user namespace with a range of ids of its own (security.idmap.isolated)",
+                   .userns = options.vm
+                                 ? "a kernel of its own"
+                                 : "user namespace with a range of ids of its own (security.idmap.isolated)",
                    .no_userns = options.vm ? "a kernel of its own; user code has a uid without capabilities"
                                            : "the instance is privileged"};
   auto enforced = ReadBack(channel, context);
@@ -45,21 +46,23 @@ Result<Enforced> ReadBackInside(AgentChannel& channel, const Limits& limits, con
     disk = {true, FormatSize(limits.disk), "quota of the volume on the pool's " + driver};
   Enforcement& network = (*enforced)["network"];
   if (limits.network == "bridge" && network.value != "none")
-    network = {true, "bridge",
-               "managed bridge: ports isolated from each other, private ranges and this machine rejected by an "
-               "access list"};
+    network = {
+        true, "bridge",
+        "managed bridge: ports isolated from each other, private ranges and this machine rejected by an "
+        "access list"};
   return enforced;
 }
 
 bool HasPython(AgentChannel& channel) { return SucceedsInside(channel, "command -v python3 >/dev/null"); }
 
 std::vector<std::string> InstallPython() {
-  return {"/bin/sh", "-c",
-          "if command -v apt-get; then export DEBIAN_FRONTEND=noninteractive; apt-get -q update && apt-get -qy "
-          "install --no-install-recommends python3 python3-pip; elif command -v apk; then apk add python3 "
-          "py3-pip; elif command -v dnf; then dnf -qy install python3 python3-pip; elif command -v zypper; then "
-          "zypper -nq install python3 python3-pip; else echo 'no package manager that is known' >&2; exit 1; "
-          "fi >/dev/null"};
+  return {
+      "/bin/sh", "-c",
+      "if command -v apt-get; then export DEBIAN_FRONTEND=noninteractive; apt-get -q update && apt-get -qy "
+      "install --no-install-recommends python3 python3-pip; elif command -v apk; then apk add python3 "
+      "py3-pip; elif command -v dnf; then dnf -qy install python3 python3-pip; elif command -v zypper; then "
+      "zypper -nq install python3 python3-pip; else echo 'no package manager that is known' >&2; exit 1; "
+      "fi >/dev/null"};
 }
 
 Result<int> CountBridges(Engine& engine, const std::string& instance) {
@@ -81,15 +84,17 @@ Status AwaitMachine(Engine& engine, const std::string& instance, Engine::Limit l
     if (!state && state.error().code == CSB_E_NOT_FOUND) return state.error();
     if (state && state->processes >= 0) return {};
     if (state && state->status == "Stopped")
-      return Error{CSB_E_UNAVAILABLE, "the virtual machine " + instance + " stopped while it booted",
-                   "an unsigned kernel does not boot with secure boot: incus.secureboot=false; incus console " +
-                       instance + " --show-log tells more",
-                   false};
+      return Error{
+          CSB_E_UNAVAILABLE, "the virtual machine " + instance + " stopped while it booted",
+          "an unsigned kernel does not boot with secure boot: incus.secureboot=false; incus console " +
+              instance + " --show-log tells more",
+          false};
     if (Clock::now() + pause > until)
       return Error{CSB_E_UNAVAILABLE,
                    "the virtual machine " + instance + " did not come up within " +
                        std::to_string(limit.count() / 1000) + " s: its incus-agent does not answer",
-                   "does the image have incus-agent? incus console " + instance + " --show-log tells more", true};
+                   "does the image have incus-agent? incus console " + instance + " --show-log tells more",
+                   true};
     // The server has no event for it: the machine's agent is asked for its processes.
     std::this_thread::sleep_for(pause);
     pause = std::min(pause * 2, kLongestPause);

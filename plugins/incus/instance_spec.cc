@@ -82,19 +82,22 @@ Devices DevicesOf(const Options& options, const InstanceSpec& spec) {
   if (!options.vm && !spec.tools.empty())
     out["tools"] = {{"type", "disk"}, {"source", spec.tools}, {"path", kToolsInside}, {"readonly", "true"}};
   if (!options.vm && spec.channel == ChannelKind::kSocket && !spec.control.empty())
-    out["control"] = {
-        {"type", "disk"}, {"source", spec.control}, {"path", kControlInside}, {"readonly", "true"}};
+    // Shifted, so that inside it is root's, and the agent sees that nobody else can put sockets there.
+    out["control"] = {{"type", "disk"},
+                      {"source", spec.control},
+                      {"path", kControlInside},
+                      {"readonly", "true"},
+                      {"shift", "true"}};
   if (!spec.network.network.empty()) {
     Config& nic = out["eth0"] = {{"type", "nic"}, {"network", spec.network.network}, {"name", "eth0"}};
+    if (!spec.network.address.empty()) nic["ipv4.address"] = spec.network.address;
     if (spec.network.ours) {
-      // Away from the other sandboxes on the bridge, and under no address but its own.
+      // Away from the other sandboxes on the bridge, and under no address but its own: where none is given
+      // here, the engine has its DHCP server give it always the same.
       nic["security.port_isolation"] = "true";
       nic["security.mac_filtering"] = "true";
-      if (!spec.network.address.empty()) {
-        nic["ipv4.address"] = spec.network.address;
-        nic["security.ipv4_filtering"] = "true";
-        nic["security.ipv6_filtering"] = "true";
-      }
+      nic["security.ipv4_filtering"] = "true";
+      nic["security.ipv6_filtering"] = "true";
     }
   }
   return out;
@@ -124,17 +127,20 @@ std::string CpuAllowance(double cores) {
 }
 
 std::vector<std::string> AgentCommand(const Options& options, const InstanceSpec& spec) {
-  std::vector<std::string> out = {kAgentInside, "--bridges", kBridgesInside, "--make-control"};
+  std::vector<std::string> out = {kAgentInside, "--bridges", kBridgesInside};
   if (spec.channel == ChannelKind::kSocket) out.insert(out.end(), {"--control", kControlInside});
-  out.insert(out.end(), {"--workspace", kWorkspaceInside, "--own-workspace", "--user",
-                         std::to_string(options.user), "--group", std::to_string(options.group),
-                         "--idle-timeout", std::to_string(options.idle_timeout), "--python", "auto",
-                         "--seccomp", kSeccompInside});
+  out.insert(out.end(),
+             {"--workspace", kWorkspaceInside, "--own-workspace", "--user", std::to_string(options.user),
+              "--group", std::to_string(options.group), "--idle-timeout",
+              std::to_string(options.idle_timeout), "--python", "auto", "--seccomp", kSeccompInside});
   if (!options.vm && options.boot == Boot::kAgent) {
     out.insert(out.end(), {"--lo", "--hosts"});
     if (const Attachment& net = spec.network; !net.address.empty())
       out.insert(out.end(), {"--address", net.address + "/" + net.prefix, "--gateway", net.gateway,
                              "--nameserver", net.gateway});
+    // The engine's list holds outside; this says sooner what can't be reached, and holds beside it.
+    if (spec.network.ours && !spec.network.address.empty() && !options.blocked_ranges.empty())
+      out.insert(out.end(), {"--block-routes", options.blocked_ranges});
   } else {
     out.insert(out.end(), {"--background", "--stop-init"});
   }

@@ -24,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 constexpr milliseconds kReadyLimit{15'000};
 constexpr milliseconds kAttachLimit{5'000};
 constexpr milliseconds kVmLimit{180'000};  // a machine boots, under emulation too
-constexpr milliseconds kSilence{2'000};    // of a stream with work on it, until it is asked for a sign of life
+constexpr milliseconds kSilence{2'000};  // of a stream with work on it, until it is asked for a sign of life
 
 // What a compressed image is on disk at most: the pool counts it in the root's size.
 constexpr uint64_t kUnpacked = 6;
@@ -52,10 +52,12 @@ Launcher::Launcher(HostRef host, Reactor& reactor, Engine& engine, const Options
 EngineWords Launcher::Words() const {
   return {.kind = options_.vm ? "virtual machine" : "instance",
           .unpause = "incus resume ",
-          .oom_hint = "raise INCUS_SANDBOX_MEMORY (incus.memory, or memory_limit of create), use less memory, "
-                      "or work in chunks",
-          .channel_hint = "the machine may be overloaded: try again; or set incus.channel=exec, if the engine "
-                          "does not see this machine's folders or processes"};
+          .oom_hint =
+              "raise INCUS_SANDBOX_MEMORY (incus.memory, or memory_limit of create), use less memory, "
+              "or work in chunks",
+          .channel_hint =
+              "the machine may be overloaded: try again; or set incus.channel=exec, if the engine "
+              "does not see this machine's folders or processes"};
 }
 
 Config Launcher::CommonLabels(const std::string& kind) const {
@@ -218,7 +220,8 @@ Status Launcher::Push(const std::string& instance) {
   if (!contents) return contents.error();
   for (const char* folder : {"/.clara", kToolsInside})
     if (Status s = engine_.MakeFolder(instance, folder, 0755, kChangeLimit); !s) return s;
-  if (Status s = engine_.PutFile(instance, kSeccompInside, 0444, contents->seccomp, kChangeLimit); !s) return s;
+  if (Status s = engine_.PutFile(instance, kSeccompInside, 0444, contents->seccomp, kChangeLimit); !s)
+    return s;
   return engine_.PutFile(instance, kAgentInside, 0555, contents->agent, kCreateLimit);
 }
 
@@ -287,8 +290,8 @@ Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sand
   return sandbox;
 }
 
-// Images of the cloud kind have it; where one has not, every instance would fetch it anew, so that it is worth
-// an image of one's own (incus publish).
+// Images of the cloud kind have it; where one has not, every instance would fetch it anew, so that it is
+// worth an image of one's own (incus publish).
 Status Launcher::EnsurePython(Sandbox& sandbox, const std::string& image, const Conversation& talk) {
   {
     const std::lock_guard lock(mutex_);

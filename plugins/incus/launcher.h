@@ -75,9 +75,9 @@ class Launcher {
   bool Local() const { return !engine_.http().endpoint().unix_socket.empty(); }
 
  private:
-  Result<std::shared_ptr<Sandbox>> LaunchOn(ChannelKind channel, const ResolvedImage& image, const Wanted& wanted,
-                                            const Conversation& talk, const Sandbox::OnLost& on_lost,
-                                            bool* no_folders);
+  Result<std::shared_ptr<Sandbox>> LaunchOn(ChannelKind channel, const ResolvedImage& image,
+                                            const Wanted& wanted, const Conversation& talk,
+                                            const Sandbox::OnLost& on_lost, bool* no_folders);
   Status Push(const std::string& instance);
   Status StartAgent(const std::string& instance, const InstanceSpec& spec, const Conversation& talk);
   Result<std::shared_ptr<Sandbox>> Connect(std::shared_ptr<Sandbox> sandbox, Live live,

@@ -30,17 +30,19 @@ constexpr csb_option kOptions[] = {
     Option({.key = "incus.image",
             .env = "INCUS_SANDBOX_IMAGE",
             .default_value = "images:debian/12/cloud",
-            .help = "The image of sandboxes, as the incus client writes it: remote:alias, a local alias, or a "
-                    "fingerprint."}),
+            .help =
+                "The image of sandboxes, as the incus client writes it: remote:alias, a local alias, or a "
+                "fingerprint."}),
     Option({.key = "incus.images",
             .help = "Other images that a create may ask for, separated by blanks; * for any that the server "
                     "has. Whoever may create a sandbox can read all that is in them."}),
-    Option({.key = "incus.type",
-            .type = CSB_OPTION_CHOICE,
-            .env = "INCUS_SANDBOX_TYPE",
-            .default_value = "container",
-            .help = "container or vm: a virtual machine with a kernel of its own. Mode incus-vm is always vm.",
-            .choices = "container vm"}),
+    Option(
+        {.key = "incus.type",
+         .type = CSB_OPTION_CHOICE,
+         .env = "INCUS_SANDBOX_TYPE",
+         .default_value = "container",
+         .help = "container or vm: a virtual machine with a kernel of its own. Mode incus-vm is always vm.",
+         .choices = "container vm"}),
     Option({.key = "incus.boot",
             .type = CSB_OPTION_CHOICE,
             .default_value = "agent",
@@ -87,15 +89,18 @@ constexpr csb_option kOptions[] = {
     Option({.key = "incus.network",
             .env = "INCUS_SANDBOX_NETWORK",
             .default_value = "none",
-            .help = "none; bridge: a network of our own with an access list, out to public addresses only; or "
-                    "a network's name, which is joined as it is."}),
+            .help =
+                "none; bridge: a network of our own with an access list, out to public addresses only; or "
+                "a network's name, which is joined as it is."}),
     Option({.key = "incus.blocked",
             .default_value = kDefaultBlocked,
             .help = "With network=bridge: address ranges that can't be reached, comma separated."}),
-    Option({.key = "incus.pool",
-            .help = "The storage pool. Unset: the default profile's, else btrfs, zfs, lvm or ceph before dir."}),
+    Option(
+        {.key = "incus.pool",
+         .help = "The storage pool. Unset: the default profile's, else btrfs, zfs, lvm or ceph before dir."}),
     Option({.key = "incus.target",
-            .help = "In a cluster: a member, or @group, that sandboxes are placed on. Unset: the least loaded."}),
+            .help =
+                "In a cluster: a member, or @group, that sandboxes are placed on. Unset: the least loaded."}),
     Option({.key = "incus.profiles",
             .help = "Profiles that every instance gets, separated by blanks; what they allow holds for user "
                     "code too."}),
@@ -107,8 +112,9 @@ constexpr csb_option kOptions[] = {
             .help = "A virtual machine boots signed kernels only; many images need false."}),
     Option({.key = "incus.tmp",
             .type = CSB_OPTION_SIZE,
-            .help = "Size of /tmp of a container; counts as memory; bytes. Unset: a quarter of the memory, at "
-                    "most 1 GiB."}),
+            .help =
+                "Size of /tmp of a container; counts as memory; bytes. Unset: a quarter of the memory, at "
+                "most 1 GiB."}),
     Option({.key = "incus.user",
             .default_value = "1000:1000",
             .help = "Uid and gid of user code in the sandbox, as UID:GID; neither may be 0."}),

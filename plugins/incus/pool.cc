@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "plugins/incus/inside.h"
+#include "plugins/common/readback.h"
 
 namespace csb::incus {
 
@@ -144,14 +144,13 @@ std::unique_ptr<Pooled> Pool::Make() {
                                    .limits = options_.limits,
                                    .kind = "pool"},
                                   {}, {});
+  place->End(sandbox.ok());
   if (!sandbox) {
-    place->Failed();
     cluster_.Note(member, sandbox.error());
     if (Status s = engine_.DeleteVolume(pooled->storage, pooled->volume, member, kChangeLimit); !s)
       host_.LogWarn(s.error().message);
     return fail(sandbox.error());
   }
-  cluster_.Made(pooled->instance, member);
   pooled->sandbox = *sandbox;
   if (const auto channel = pooled->sandbox->channel()) WarmUp(*channel);
   // Only now: one that fails while it is made would have the next made, and so for ever.

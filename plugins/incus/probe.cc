@@ -44,7 +44,8 @@ void LookAround(const Options& options, Engine& engine, Launcher& launcher, Find
   f.pool = *pool;
   if (const std::string cost = CostOf(f.pool); !cost.empty()) f.Note(cost);
   if (options.limits.disk > 0 && !EnforcesSize(f.pool.driver)) {
-    f.reason = "incus.disk: the storage pool " + f.pool.name + " (" + f.pool.driver + ") can't enforce a size";
+    f.reason =
+        "incus.disk: the storage pool " + f.pool.name + " (" + f.pool.driver + ") can't enforce a size";
     f.hint = "use a pool of btrfs, zfs or lvm (incus.pool), or unset INCUS_SANDBOX_DISK";
     return;
   }
@@ -86,7 +87,8 @@ Findings Look(const Options& options, Engine& engine, Launcher& launcher) {
   if (f.server.clustered)
     if (auto members = engine.Members(kProbeLimit)) {
       for (const MemberInfo& member : *members)
-        f.members += (f.members.empty() ? "" : ", ") + member.name + (member.online() ? "" : " (" + member.status + ")");
+        f.members += (f.members.empty() ? "" : ", ") + member.name +
+                     (member.online() ? "" : " (" + member.status + ")");
     }
   return f;
 }

@@ -49,9 +49,9 @@ Result<Record> RecordOf(const ProfileInfo& profile) {
     const auto it = profile.config.find(key);
     return it == profile.config.end() ? std::string() : it->second;
   };
-  const Error wrong{CSB_E_INTERNAL, "the profile " + profile.name + " is no record of clara-sandbox",
-                    "incus profile show " + profile.name + "; files it stands for are in the volume of its name",
-                    false};
+  const Error wrong{
+      CSB_E_INTERNAL, "the profile " + profile.name + " is no record of clara-sandbox",
+      "incus profile show " + profile.name + "; files it stands for are in the volume of its name", false};
   Record out;
   out.user = member(kKeyUser);
   out.instance = member(kInstance);
@@ -89,8 +89,8 @@ Result<Record> Records::Read(const std::string& key) const {
 }
 
 Status Records::Replace(const std::string& key, const Record& record) const {
-  return engine_.ReplaceProfile(
-      {names_.Record(key), ConfigOf(record, names_.installation()), record.etag}, kAbout, kAskLimit);
+  return engine_.ReplaceProfile({names_.Record(key), ConfigOf(record, names_.installation()), record.etag},
+                                kAbout, kAskLimit);
 }
 
 Status Records::Remove(const std::string& key) const {

@@ -26,13 +26,13 @@ struct Record {
   // The instance that is the user's now, or the next one's name where it is not there. A claim of the pool
   // writes the pooled one's.
   std::string instance;
-  uint64_t generation = 0;     // of that name, for the next
-  std::string pool, volume;    // of the workspace
-  std::string member;          // that the volume is on; "" where any has it
-  std::string created_at;      // RFC 3339
-  std::string image;           // as it was asked for
-  Limits limits;               // of the last sandbox
-  std::string etag;            // as it was read
+  uint64_t generation = 0;   // of that name, for the next
+  std::string pool, volume;  // of the workspace
+  std::string member;        // that the volume is on; "" where any has it
+  std::string created_at;    // RFC 3339
+  std::string image;         // as it was asked for
+  Limits limits;             // of the last sandbox
+  std::string etag;          // as it was read
 };
 
 class Records {

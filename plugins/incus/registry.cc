@@ -9,6 +9,7 @@
 #include "plugins/common/limit_text.h"
 #include "plugins/common/rfc3339.h"
 #include "plugins/common/small_file.h"
+#include "plugins/incus/inside.h"
 
 namespace csb::incus {
 namespace {
@@ -116,7 +117,8 @@ void Registry::InBackground(std::function<void(Registry&)> work) {
 void Registry::RemoveLater(const std::string& instance) {
   InBackground([instance](Registry& registry) {
     if (Status s = registry.launcher_.Remove(instance); !s)
-      registry.host_.LogWarn("the instance " + instance + " stays until the next start: " + s.error().message);
+      registry.host_.LogWarn("the instance " + instance +
+                             " stays until the next start: " + s.error().message);
     registry.RefillLater();  // there may be room again
   });
 }
@@ -210,14 +212,13 @@ void Registry::OnLifecycle(const std::string& action, const std::string& instanc
     ++events_;
     happened_.notify_all();
   }
-  const bool ended = action == "instance-stopped" || action == "instance-shutdown" || action == "instance-deleted";
-  if (ended) {
-    launcher_.NoteEnd(instance);
-    cluster_.Gone(instance);
-  }
+  const bool ended =
+      action == "instance-stopped" || action == "instance-shutdown" || action == "instance-deleted";
+  if (ended) launcher_.NoteEnd(instance);
   const auto sandbox = AttachedAs(instance);
   if (!sandbox) return;
-  if (ended) sandbox->MarkEnded(action == "instance-deleted" ? "the instance was deleted" : "the instance ended");
+  if (ended)
+    sandbox->MarkEnded(action == "instance-deleted" ? "the instance was deleted" : "the instance ended");
   if (action == "instance-paused") sandbox->SetPaused(true);
   if (action == "instance-resumed") sandbox->SetPaused(false);
 }
@@ -270,7 +271,8 @@ Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
     std::unique_lock lock(mutex_);
     happened_.wait_for(lock, kLook, [&] { return events_ != seen; });
   }
-  return Error{CSB_E_UNAVAILABLE, "the instance " + info.name + " is being made by another host, which does not end",
+  return Error{CSB_E_UNAVAILABLE,
+               "the instance " + info.name + " is being made by another host, which does not end",
                "if no host makes it any more: incus delete " + info.name, true};
 }
 
@@ -519,12 +521,11 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeOnce(const std::string& user, con
     sandbox = launcher_.Launch(wanted, talk, LostHandler());
   }
   if (!sandbox && sandbox.error().code == CSB_E_CONFLICT) return sandbox.error();
+  making.End(sandbox.ok());
   if (!sandbox) {
-    making.Failed();
     cluster_.Note(record->member, sandbox.error());
     return give_up(sandbox.error());
   }
-  cluster_.Made(record->instance, record->member);
   // Another host may have ended, before it was there, what we were making.
   auto now = records_.Read(key);
   if (now ? now->instance != record->instance : now.error().code == CSB_E_NOT_FOUND) {
@@ -572,8 +573,8 @@ Result<std::shared_ptr<Sandbox>> Registry::ClaimLocked(const std::string& user, 
     Keep(pooled->sandbox);
     // For people who look at the engine; the record is what counts.
     InBackground([user, instance = pooled->instance](Registry& registry) {
-      const Status told = registry.engine_.PatchInstance(instance, {{kKeyUser, user}, {kKeyKind, "sandbox"}},
-                                                         "", kAskLimit);
+      const Status told =
+          registry.engine_.PatchInstance(instance, {{kKeyUser, user}, {kKeyKind, "sandbox"}}, "", kAskLimit);
       if (!told) registry.host_.LogDebug(told.error().message);
     });
     RefillLater();
@@ -643,11 +644,8 @@ bool Registry::UsedByOthers(const std::string& user, const SandboxPtr& attached)
   auto bridges = CountBridges(engine_, record->instance);
   if (!bridges) return bridges.error().code != CSB_E_NOT_FOUND;
   int hosts = *bridges;
-  if (const std::string control = names_.Control(names_.SlotOf(record->instance)); Exists(control)) {
-    auto sockets = HostsAt(control);
-    if (!sockets) return true;
-    hosts += *sockets;
-  }
+  if (const std::string control = names_.Control(names_.SlotOf(record->instance)); Exists(control))
+    hosts += HostsAt(control);
   return hosts > (attached ? 1 : 0);
 }
 

@@ -18,13 +18,15 @@ size_t Rank(const std::string& driver) {
 }  // namespace
 
 bool EnforcesSize(const std::string& driver) {
-  return driver == "btrfs" || driver == "zfs" || driver == "lvm" || driver == "lvmcluster" || driver == "ceph";
+  return driver == "btrfs" || driver == "zfs" || driver == "lvm" || driver == "lvmcluster" ||
+         driver == "ceph";
 }
 
 std::string CostOf(const PoolInfo& pool) {
   if (pool.driver != "dir") return {};
   return "the storage pool " + pool.name +
-         " is of kind dir: a create copies the image (seconds) and incus.disk can't be enforced; btrfs or zfs "
+         " is of kind dir: a create copies the image (seconds) and incus.disk can't be enforced; btrfs or "
+         "zfs "
          "do both: incus storage create fast btrfs, then incus.pool=fast";
 }
 
@@ -46,8 +48,7 @@ Result<PoolInfo> ChoosePool(Engine& engine, const std::string& wanted) {
   std::erase_if(*pools, [](const PoolInfo& pool) {
     return pool.status != "Created" || Rank(pool.driver) == kBest.size();
   });
-  if (pools->empty())
-    return Error{CSB_E_UNAVAILABLE, "the Incus server has no storage pool", make, false};
+  if (pools->empty()) return Error{CSB_E_UNAVAILABLE, "the Incus server has no storage pool", make, false};
   return *std::min_element(pools->begin(), pools->end(), [](const PoolInfo& a, const PoolInfo& b) {
     return Rank(a.driver) < Rank(b.driver);
   });

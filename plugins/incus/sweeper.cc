@@ -68,8 +68,7 @@ class Sweeper {
       named_.insert(record.instance);
       files_.insert(record.volume);
     }
-    if (!complete_)
-      host_.LogWarn("not all records of users can be read: what seems to be nobody's is kept");
+    if (!complete_) host_.LogWarn("not all records of users can be read: what seems to be nobody's is kept");
     return {};
   }
 
@@ -78,8 +77,7 @@ class Sweeper {
   }
 
   bool MakerAlive(const InstanceInfo& info) {
-    if (info.Get(kKeyMachine) == registry_.machine())
-      return HostAlive(names_.hosts(), info.Get(kKeyHost));
+    if (info.Get(kKeyMachine) == registry_.machine()) return HostAlive(names_.hosts(), info.Get(kKeyHost));
     // Of a host elsewhere: a pooled one ends by itself once its host is gone, and what was never started is
     // being made, or old.
     return info.alive() || !Old(info.created);
