@@ -87,11 +87,6 @@ TEST_F(WebSocketTest, EchoesMessagesOfEverySize) {
   });
   auto socket = Open(server);
   ASSERT_NE(socket, nullptr);
-  EXPECT_EQ(request.target(), "/1.0/events?a=b");
-  EXPECT_EQ(request["Host"], "engine");
-  EXPECT_EQ(request["X-Test"], "yes");
-  EXPECT_THAT(std::string(request["User-Agent"]), ::testing::StartsWith("clara-sandbox/"));
-  EXPECT_EQ(request.count("Sec-WebSocket-Extensions"), 0u);
   socket->Start(told_.Handlers());
   std::vector<std::string> expected;
   std::minstd_rand random(7);
@@ -105,6 +100,11 @@ TEST_F(WebSocketTest, EchoesMessagesOfEverySize) {
   expected.push_back("t:plain text");
   ASSERT_TRUE(told_.Wait([&] { return told_.messages.size() == expected.size(); }));
   EXPECT_TRUE(told_.messages == expected);
+  EXPECT_EQ(request.target(), "/1.0/events?a=b");
+  EXPECT_EQ(request["Host"], "engine");
+  EXPECT_EQ(request["X-Test"], "yes");
+  EXPECT_THAT(std::string(request["User-Agent"]), ::testing::StartsWith("clara-sandbox/"));
+  EXPECT_EQ(request.count("Sec-WebSocket-Extensions"), 0u);
 }
 
 TEST_F(WebSocketTest, PutsFragmentsTogetherAndAnswersPings) {
@@ -256,14 +256,17 @@ TEST_F(WebSocketTest, SaysHowItEnded) {
 
 // The answer to the ping finds nobody.
 TEST_F(WebSocketTest, TellsWhatCameBeforeTheEnd) {
-  FakeServer server([](Peer& peer) {
+  std::promise<void> said;
+  FakeServer server([&](Peer& peer) {
     Served served(peer);
     served.socket.ping("keepalive", served.code);
     served.Write(true, "last");
     served.Write(false, "words");
+    said.set_value();
   });
   auto socket = Open(server);
   ASSERT_NE(socket, nullptr);
+  said.get_future().wait();
   server.Stop();
   EXPECT_TRUE(socket->Send(true, "too late"));
   socket->Start(told_.Handlers());
