@@ -108,7 +108,7 @@ class Bridge(unittest.TestCase):
         return dict(line.split(" ", 1) for line in answer["output"].splitlines())
 
     def test_the_listeners_are_there_for_a_container_of_the_engines_own(self):
-        self.engine.do("POST", "/1.0/networks", {"name": PEERS, "config": {"ipv4.address": "10.213.7.1/24",
+        self.engine.do("POST", "/1.0/networks", {"name": PEERS, "config": {"ipv4.address": "10.213.7.1/24", "ipv4.nat": "true",
                                                                           "ipv6.address": "none"}})
         self.addCleanup(self.engine.do, "DELETE", f"/1.0/networks/{PEERS}")
         self.engine.create("csb-net-peer", devices={"eth0": {"type": "nic", "network": PEERS, "name": "eth0"}})
