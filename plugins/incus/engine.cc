@@ -202,14 +202,24 @@ Status Engine::PatchInstance(const std::string& name, const Config& config, cons
                        ConfigBody(config), std::move(headers));
 }
 
+// One whose init was killed is "running" to the engine until its monitor has told, and what tells runs hooks
+// for half a second; others may be stopping it as well.
 Status Engine::DeleteInstance(const std::string& name, Limit limit) {
   const Deadline deadline(limit);
-  const Status stopped = ChangeState(name, "stop", true, deadline.left());
-  if (!stopped && stopped.error().code == CSB_E_NOT_FOUND) return {};
-  // Whether it runs yet is for the engine to say.
-  const Status deleted = Gone(impl_->Change("DELETE", InstancePath(name) + impl_->query,
-                                            "delete the instance " + name, deadline.left(), ""));
-  return deleted || stopped ? deleted : stopped;
+  for (;;) {
+    const uint64_t seen = impl_->happened();
+    Status done = ChangeState(name, "stop", true, deadline.left());
+    if (!done && done.error().code == CSB_E_NOT_FOUND) return {};
+    const bool stopped = done.ok();
+    // Whether it runs yet is for the engine to say.
+    const Status deleted = Gone(impl_->Change("DELETE", InstancePath(name) + impl_->query,
+                                              "delete the instance " + name, deadline.left(), ""));
+    if (deleted) return deleted;
+    done = stopped ? deleted : done;
+    const bool busy = (deleted.error().code == CSB_E_CONFLICT && deleted.error().retryable) ||
+                      (done.error().code == CSB_E_CONFLICT && done.error().retryable);
+    if (!busy || !impl_->AwaitEvent(seen, deadline.end())) return done;
+  }
 }
 
 Result<Ran> Engine::Run(const std::string& name, const std::vector<std::string>& argv, Limit limit) {
@@ -314,11 +324,29 @@ void Engine::Impl::Open() {
   });
 }
 
+uint64_t Engine::Impl::happened() {
+  const std::lock_guard lock(mutex);
+  return lifecycles;
+}
+
+// What ends without an event (an operation that holds the instance) is looked at again.
+bool Engine::Impl::AwaitEvent(uint64_t seen, Clock::time_point end) {
+  std::unique_lock lock(mutex);
+  const auto until = std::min(end, Clock::now() + 200ms);
+  changed.wait_until(lock, until, [&] { return lifecycles != seen; });
+  return Clock::now() < end;
+}
+
 void Engine::Impl::OnEvent(const EventStream::Event& event) {
   if (event.type == "operation") return operations.OnEvent(event.metadata);
-  if (event.type != "lifecycle" || !handlers.on_lifecycle) return;
+  if (event.type != "lifecycle") return;
+  {
+    const std::lock_guard lock(mutex);
+    ++lifecycles;
+    changed.notify_all();
+  }
   const LifecycleInfo info = ReadLifecycle(event.metadata);
-  if (!info.name.empty()) handlers.on_lifecycle(info.action, info.name, std::string(event.location));
+  if (!info.name.empty() && handlers.on_lifecycle) handlers.on_lifecycle(info.action, info.name, std::string(event.location));
 }
 
 // A server that is to stop waits for every command that runs, its event streams open: this line of its log

@@ -137,9 +137,11 @@ Error EngineError(std::string_view what, int code, std::string_view raw) {
     error.hint = kVmHint;
   } else if (code == 412 || code == 409 ||
              HasAny(words, "already exists", "already in use", "still in use", "UNIQUE constraint",
-                    "Instance is busy")) {
+                    "Instance is busy", "Instance is running", "non-reusable operation", "busy running")) {
     error.code = CSB_E_CONFLICT;
-    error.retryable = Has(words, "Instance is busy");
+    // Another operation on it is under way, or its end is not known to the engine yet.
+    error.retryable =
+        HasAny(words, "Instance is busy", "Instance is running", "non-reusable operation", "busy running");
   } else if (code == 404 || HasAny(words, "Image not provided for instance creation", "Instance not found")) {
     error.code = CSB_E_NOT_FOUND;
     if (Has(words, "Image not provided")) error.hint = "incus image list shows the images of the server";

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,7 +50,13 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
   const std::string query;  // "?project=…"
   Operations operations;
 
+  // Lifecycle events so far; and until there is one more, or a little while has passed. False: the end is.
+  uint64_t happened();
+  bool AwaitEvent(uint64_t seen, Clock::time_point end);
+
   std::mutex mutex;
+  std::condition_variable changed;
+  uint64_t lifecycles = 0;
   ServerInfo info;
   bool known = false;
   Clock::time_point asked;
