@@ -5,6 +5,7 @@
 A container of the engine's own on another network reaches the listeners at its gateway and at the metadata address: what
 stops a sandbox is the product's doing.
 """
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -159,6 +160,46 @@ class Bridge(unittest.TestCase):
         self.assertFalse(answer["success"])
         self.assertEqual(self.service.post("a", "shell", command="ip -4 addr show dev eth0")["output"], before)
 
+    def address_of(self, user):
+        info = self.service.call("POST", user, "/create", {})[1]
+        return info["container_id"], self.engine.inspect(info["container_id"])["expanded_devices"]["eth0"]["ipv4.address"]
+
+    def as_its_root(self, name, script):
+        """With every right in the sandbox's namespaces: more than the agent ever had."""
+        done = subprocess.run(["nsenter", "--user", "--net", f"--target={self.engine.pid(name)}", "sh", "-ec", script],
+                              capture_output=True, text=True, timeout=100)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+
+    def test_root_inside_gets_no_further(self):
+        """The list and the filters hold outside, without the routes that the agent has set."""
+        name, own = self.address_of("r")
+        neighbour, other = self.address_of("n")
+        attempt = f"/usr/bin/python3 -c '{TRY}' {self.port} "
+        there = ["nsenter", "--net", f"--target={self.engine.pid(neighbour)}"]
+        self.listen(there, self.port)
+        self.assertEqual(self.as_its_root(neighbour, attempt + other), {other: "reached"}, "it listens")
+        whole = self.gateway.rsplit(".", 1)[0] + ".0/24"
+        found = self.as_its_root(name, f"ip route flush type unreachable; ip route replace {whole} dev eth0; {attempt} {PUBLIC} "
+                                 f"{self.gateway} {METADATA} {other}")
+        self.assertEqual(found.pop(PUBLIC), "reached")
+        self.assertEqual(set(found), {self.gateway, METADATA, other})
+        self.assertNotIn("reached", found.values(), found)
+        # By way of the bridge's own routing, where ports that are apart don't help.
+        found = self.as_its_root(name, f"ip route replace {other}/32 via {self.gateway}; {attempt} {other}")
+        self.assertNotEqual(found[other], "reached")
+        # As somebody else, by address and by hardware address.
+        spoofed = self.gateway.rsplit(".", 1)[0] + ".250"
+        out = f"ip route replace default via {self.gateway} dev eth0 src "
+        found = self.as_its_root(name, f"ip addr add {spoofed}/24 dev eth0; {out} {spoofed}; {attempt} {PUBLIC}")
+        self.assertEqual(found, {PUBLIC: "timed out"})
+        self.assertEqual(self.as_its_root(name, f"{out} {own}; {attempt} {PUBLIC}"), {PUBLIC: "reached"})
+        change = "ip link set eth0 down; ip link set eth0 address {}; ip link set eth0 up; "
+        hardware = self.engine.inspect(name)["config"]["volatile.eth0.hwaddr"]
+        found = self.as_its_root(name, change.format("02:00:00:00:00:07") + f"{out} {own}; {attempt} {PUBLIC}")
+        self.assertNotEqual(found[PUBLIC], "reached")
+        self.assertEqual(self.as_its_root(name, change.format(hardware) + f"{out} {own}; {attempt} {PUBLIC}"), {PUBLIC: "reached"})
+
     def test_what_is_enforced_is_said(self):
         said = self.info["enforced"]["network"]
         self.assertTrue(said["enforced"], said)
@@ -172,6 +213,57 @@ class Bridge(unittest.TestCase):
         self.assertIn("169.254.0.0/16", ",".join(rejected), rules)
         nic = self.found["expanded_devices"]["eth0"]
         self.assertEqual((nic["security.port_isolation"], nic["security.mac_filtering"]), ("true", "true"))
+
+
+class Shared(unittest.TestCase):
+    """Several hosts, one network."""
+    installation = "sharednetwork1"
+
+    def setUp(self):
+        harness.need("incus")
+        self.engine = Engine()
+        self.services = []
+
+    def service(self):
+        service = Service("--incus.network=bridge", f"--incus.installation={self.installation}", mode="incus")
+        service.engine.known[service.root] = self.installation
+        self.services.append(service)
+        return service.start()
+
+    def tearDown(self):
+        for service in self.services:  # all of them first: they have each other's sandboxes
+            service.stop()
+        for service in self.services:
+            service.__exit__()
+
+    def ours(self, kind):
+        return [each for each in self.engine.do("GET", f"/1.0/{kind}?recursion=1")
+                if each["config"].get("user.clara-sandbox.installation") == self.installation]
+
+    def test_hosts_that_begin_at_once_share_it(self):
+        services = [self.service() for _ in range(3)]
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            made = list(pool.map(lambda i: services[i % 3].call("POST", f"u{i}", "/create", {}), range(6)))
+        self.assertEqual([status for status, _ in made], [200] * 6, made)
+        nics = [self.engine.inspect(info["container_id"])["expanded_devices"]["eth0"] for _, info in made]
+        self.assertEqual(len({nic["ipv4.address"] for nic in nics}), 6, nics)
+        network, = self.ours("networks")
+        self.assertEqual({nic["network"] for nic in nics}, {network["name"]})
+        self.assertEqual(len(self.ours("network-acls")), 1)
+
+    def test_what_somebody_changed_is_put_right(self):
+        self.service().post("first", "shell", command="true")
+        network, = self.ours("networks")
+        acl, = self.ours("network-acls")
+        name = network["name"]
+        self.engine.do("PATCH", f"/1.0/networks/{name}", {"config": {"dns.mode": "managed", "ipv4.nat": "false", "security.acls": "",
+                                                                     "user.theirs": "kept"}})
+        self.engine.do("PUT", f"/1.0/network-acls/{name}", {"config": acl["config"], "ingress": [],
+                                                            "egress": [{"action": "allow", "state": "enabled"}]})
+        self.service().post("second", "shell", command="true")
+        again, = self.ours("networks")
+        self.assertEqual(again["config"], {**network["config"], "user.theirs": "kept"})
+        self.assertEqual([rule["action"] for rule in self.engine.do("GET", f"/1.0/network-acls/{name}")["egress"]], ["reject", "allow"])
 
 
 class NoNetwork(unittest.TestCase):
