@@ -189,6 +189,9 @@ class Engine {
   // member "": the one that answers, or the only one that has it.
   Result<VolumeInfo> Volume(const std::string& pool, const std::string& name, const std::string& member,
                             Limit limit);
+  // Merges config.
+  Status PatchVolume(const std::string& pool, const std::string& name, const std::string& member,
+                     const Config& config, Limit limit);
   Status DeleteVolume(const std::string& pool, const std::string& name, const std::string& member,
                       Limit limit);  // gone: no error
   Result<std::vector<VolumeInfo>> Volumes(const std::string& pool, const std::string& prefix, Limit limit);

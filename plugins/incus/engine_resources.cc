@@ -93,6 +93,12 @@ Result<VolumeInfo> Engine::Volume(const std::string& pool, const std::string& na
                          ReadVolume);
 }
 
+Status Engine::PatchVolume(const std::string& pool, const std::string& name, const std::string& member,
+                           const Config& config, Limit limit) {
+  return impl_->Change("PATCH", VolumePath(pool, name) + impl_->query + TargetQuery(member),
+                       "change the volume " + name, limit, ConfigBody(config));
+}
+
 Status Engine::DeleteVolume(const std::string& pool, const std::string& name, const std::string& member,
                             Limit limit) {
   return Gone(impl_->Change("DELETE", VolumePath(pool, name) + impl_->query + TargetQuery(member),
@@ -139,7 +145,8 @@ Result<ImageInfo> Engine::Image(const std::string& name, const std::string& type
 
 Result<ImageInfo> Engine::CachedImage(const std::string& server, const std::string& alias,
                                       const std::string& type, Limit limit) {
-  auto reply = impl_->Get("/1.0/images" + impl_->query + "&recursion=1", "look for the image " + alias, limit);
+  auto reply =
+      impl_->Get("/1.0/images" + impl_->query + "&recursion=1", "look for the image " + alias, limit);
   if (!reply) return reply.error();
   for (const ImageInfo& image : FindCached(reply->metadata(), server, alias))
     if (image.type == type) return image;
@@ -147,10 +154,9 @@ Result<ImageInfo> Engine::CachedImage(const std::string& server, const std::stri
 }
 
 Result<std::string> Engine::WhyNoMachines(Limit limit) {
-  return Map<std::string>(impl_->Get("/1.0/warnings?recursion=1", "ask for the server's warnings", limit),
-                          [](const json::Value& metadata) {
-                            return FindWarning(metadata, "Instance type not operational");
-                          });
+  return Map<std::string>(
+      impl_->Get("/1.0/warnings?recursion=1", "ask for the server's warnings", limit),
+      [](const json::Value& metadata) { return FindWarning(metadata, "Instance type not operational"); });
 }
 
 // ---- networks ----

@@ -30,6 +30,7 @@ std::string RawLxc(const Options& options, const InstanceSpec& spec) {
   uint64_t tmp = options.tmp_bytes;
   if (tmp == 0) tmp = memory == 0 ? kMostTmp : std::min(kMostTmp, memory / 4);
   std::string out;
+  if (!spec.init.empty()) return "lxc.init.cmd = " + spec.init + "\n";
   if (options.boot == Boot::kAgent) {
     out = "lxc.init.cmd =";
     for (const std::string& word : AgentCommand(options, spec)) out += " " + word;
@@ -81,6 +82,12 @@ Devices DevicesOf(const Options& options, const InstanceSpec& spec) {
         {"type", "disk"}, {"pool", spec.pool}, {"source", spec.volume}, {"path", kWorkspaceInside}};
   if (!options.vm && !spec.tools.empty())
     out["tools"] = {{"type", "disk"}, {"source", spec.tools}, {"path", kToolsInside}, {"readonly", "true"}};
+  if (!options.vm && !spec.tools_volume.empty())
+    out["tools"] = {{"type", "disk"},
+                    {"pool", spec.pool},
+                    {"source", spec.tools_volume},
+                    {"path", kToolsInside},
+                    {"readonly", spec.init.empty() ? "true" : "false"}};
   if (!options.vm && spec.channel == ChannelKind::kSocket && !spec.control.empty())
     // Shifted, so that inside it is root's, and the agent sees that nobody else can put sockets there.
     out["control"] = {{"type", "disk"},

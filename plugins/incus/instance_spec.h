@@ -31,8 +31,10 @@ struct InstanceSpec {
   Limits limits;
   Config labels;
   ChannelKind channel = ChannelKind::kSocket;
-  std::string control;  // socket: the folder on the host
-  std::string tools;    // the folder with the agent, on the host; "": it is pushed before the start
+  std::string control;       // socket: the folder on the host
+  std::string tools;         // the folder with the agent, on the host
+  std::string tools_volume;  // or the volume with it; neither: it is pushed
+  std::string init;          // what is run instead of the agent
   std::string pool, volume;
   Attachment network;
   uint64_t root_size = 0;  // bytes; 0: unlimited

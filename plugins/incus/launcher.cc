@@ -168,8 +168,12 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
     const std::lock_guard lock(mutex_);
     launching_[wanted.instance] = sandbox;
   } else {
+    if (!options_.vm) {
+      auto volume = ToolsVolume(image, wanted.pool, wanted.member);
+      if (!volume) return volume.error();
+      spec.tools_volume = *volume;
+    }
     sandbox = Sandbox::ForStream(host_, reactor_, wanted.instance, Words());
-    spec.start = options_.vm;
   }
   Status created;
   for (int attempt = 0;; ++attempt) {
@@ -187,12 +191,6 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
     return give_up(created.error());
   }
   made = true;
-  const bool pushed = spec.tools.empty();
-  if (pushed && !options_.vm) {
-    if (Status s = Push(wanted.instance); !s) return give_up(s.error());
-    if (Status s = engine_.ChangeState(wanted.instance, "start", false, kChangeLimit); !s)
-      return give_up(s.error());
-  }
   if (options_.vm) {
     talk.progress("the virtual machine boots");
     if (Status s = AwaitMachine(engine_, wanted.instance, kVmLimit); !s) return give_up(s.error());
@@ -215,11 +213,60 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
   return connected;
 }
 
+// Every host process looks once for each member: a volume that somebody deletes meanwhile fails the creates,
+// which name it, until then.
+Result<std::string> Launcher::ToolsVolume(const ResolvedImage& image, const std::string& pool,
+                                          const std::string& member) {
+  auto digest = tools_.Digest();
+  if (!digest) return digest.error();
+  const std::string name = names_.ToolsVolume(*digest);
+  const std::lock_guard one_at_a_time(filling_);
+  if (with_tools_.contains(member)) return name;
+  Config config = CommonLabels("tools");
+  config["security.shifted"] = "true";
+  const Status made =
+      engine_.CreateVolume(pool, name, "clara-sandbox: its agent", config, member, kChangeLimit);
+  if (!made && made.error().code != CSB_E_CONFLICT) return made.error();
+  auto volume = engine_.Volume(pool, name, member, kAskLimit);
+  if (!volume) return volume.error();
+  if (!volume->config.contains(kKeyFilled)) {
+    // Half filled, by a host that was killed, it looks the same; filling it twice does no harm.
+    if (Status s = FillTools(image, pool, name, member); !s) return s.error();
+    if (Status s = engine_.PatchVolume(pool, name, member, {{kKeyFilled, "true"}}, kAskLimit); !s)
+      return s.error();
+  }
+  with_tools_.insert(member);
+  return name;
+}
+
+// Files get into a volume through an instance that has it mounted, and runs.
+Status Launcher::FillTools(const ResolvedImage& image, const std::string& pool, const std::string& volume,
+                           const std::string& member) {
+  InstanceSpec spec;
+  spec.name = names_.Filler(host_id_, fillers_++);
+  spec.image = image.ref;
+  spec.limits.memory = 128 << 20;
+  spec.limits.pids = 16;
+  spec.labels = CommonLabels("filler");
+  spec.labels[kKeyHost] = host_id_;
+  spec.labels[kKeyMachine] = machine_;
+  spec.channel = ChannelKind::kExec;
+  spec.pool = pool;
+  spec.tools_volume = volume;
+  spec.init = "/bin/sleep 300";
+  Status done = engine_.CreateInstance(InstanceBody(options_, spec), member, kCreateLimit);
+  if (done) done = Push(spec.name);
+  if (Status s = engine_.DeleteInstance(spec.name, kChangeLimit); !s) host_.LogWarn(s.error().message);
+  return done;
+}
+
 Status Launcher::Push(const std::string& instance) {
   auto contents = tools_.Read();
   if (!contents) return contents.error();
-  for (const char* folder : {"/.clara", kToolsInside})
-    if (Status s = engine_.MakeFolder(instance, folder, 0755, kChangeLimit); !s) return s;
+  // A volume that is mounted there has made them.
+  if (options_.vm)
+    for (const char* folder : {"/.clara", kToolsInside})
+      if (Status s = engine_.MakeFolder(instance, folder, 0755, kChangeLimit); !s) return s;
   if (Status s = engine_.PutFile(instance, kSeccompInside, 0444, contents->seccomp, kChangeLimit); !s)
     return s;
   return engine_.PutFile(instance, kAgentInside, 0555, contents->agent, kCreateLimit);

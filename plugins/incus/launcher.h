@@ -71,6 +71,7 @@ class Launcher {
 
   std::string Isolation() const;
   Config CommonLabels(const std::string& kind) const;
+  Result<std::string> ToolsDigest() { return tools_.Digest(); }
   const std::string& machine() const { return machine_; }
   bool Local() const { return !engine_.http().endpoint().unix_socket.empty(); }
 
@@ -79,6 +80,11 @@ class Launcher {
                                             const Wanted& wanted, const Conversation& talk,
                                             const Sandbox::OnLost& on_lost, bool* no_folders);
   Status Push(const std::string& instance);
+  // The volume of tools on that member, filled.
+  Result<std::string> ToolsVolume(const ResolvedImage& image, const std::string& pool,
+                                  const std::string& member);
+  Status FillTools(const ResolvedImage& image, const std::string& pool, const std::string& volume,
+                   const std::string& member);
   Status StartAgent(const std::string& instance, const InstanceSpec& spec, const Conversation& talk);
   Result<std::shared_ptr<Sandbox>> Connect(std::shared_ptr<Sandbox> sandbox, Live live,
                                            std::chrono::milliseconds limit, Sandbox::OnLost on_lost);
@@ -93,6 +99,9 @@ class Launcher {
   const std::string host_id_, machine_;
   Tools tools_;
   Networks networks_;
+  std::mutex filling_;
+  uint64_t fillers_ = 0;              // with filling_ held
+  std::set<std::string> with_tools_;  // members whose volume is filled; likewise
   std::mutex mutex_;
   std::optional<ChannelKind> channel_;
   std::optional<PoolInfo> storage_;

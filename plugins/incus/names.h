@@ -23,13 +23,13 @@ namespace csb::incus {
 
 // Config keys of instances, volumes and profiles.
 inline constexpr char kKeyInstallation[] = "user.clara-sandbox.installation";
-inline constexpr char kKeyKind[] = "user.clara-sandbox.kind";  // sandbox pool workspace record network probe
+inline constexpr char kKeyKind[] = "user.clara-sandbox.kind";  // sandbox pool workspace record tools filler
 inline constexpr char kKeyUser[] = "user.clara-sandbox.user";  // the exact id; on a pooled one once claimed
 inline constexpr char kKeyHost[] = "user.clara-sandbox.host";  // of a pooled one
 inline constexpr char kKeyChannel[] = "user.clara-sandbox.channel";  // socket exec
 inline constexpr char kKeyMachine[] = "user.clara-sandbox.machine";  // whose folders a socket's is among
 inline constexpr char kKeyImage[] = "user.clara-sandbox.image";      // fingerprint that it was made of
-inline constexpr char kKeyPid[] = "volatile.last_state.pid";
+inline constexpr char kKeyFilled[] = "user.clara-sandbox.filled";    // of a volume of tools
 
 // 32 hex digits of the exact id's SHA-256.
 inline std::string KeyOf(std::string_view user) {
@@ -53,6 +53,12 @@ class Names {
   }
   std::string Pooled(const std::string& host, uint64_t n) const {
     return prefix() + "pool-" + host + "-" + std::to_string(n);
+  }
+  // The volume with the agent, for engines that see no folder of ours; one on each member.
+  std::string ToolsVolume(const std::string& digest) const { return prefix() + "tools-" + digest; }
+  // What fills it, for a moment.
+  std::string Filler(const std::string& host, uint64_t n) const {
+    return prefix() + "filler-" + host + "-" + std::to_string(n);
   }
   bool IsOurs(std::string_view name) const { return name.starts_with(prefix()); }
   bool IsPooled(std::string_view name) const { return name.starts_with(prefix() + "pool-"); }

@@ -124,6 +124,14 @@ class Sweeper {
       if (!gone) host_.LogDebug(gone.error().message);
       return;
     }
+    if (kind == "tools") {
+      // Of an agent of another version, perhaps of a host elsewhere that makes its first instance now.
+      auto digest = registry_.launcher().ToolsDigest();
+      if (!digest || volume.name == names_.ToolsVolume(*digest) || !Old(volume.created)) return;
+      const Status gone = engine_.DeleteVolume(pool_, volume.name, volume.location, kChangeLimit);
+      if (!gone) host_.LogDebug(gone.error().message);
+      return;
+    }
     const std::string user = Get(volume.config, kKeyUser);
     if (kind != "workspace" || !CheckUserId(user)) return;
     const std::string key = KeyOf(user);

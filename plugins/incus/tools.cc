@@ -21,7 +21,7 @@ namespace {
 
 constexpr size_t kMostAgent = 64 << 20;
 
-std::string Digest(const std::string& data) {
+std::string DigestOf(const std::string& data) {
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
   EVP_Digest(data.data(), data.size(), digest, &size, EVP_sha256(), nullptr);
@@ -65,12 +65,20 @@ Result<Tools::Contents> Tools::Read() {
   return out;
 }
 
+Result<std::string> Tools::Digest() {
+  const std::lock_guard lock(mutex_);
+  if (!digest_.empty()) return digest_;
+  auto contents = Read();
+  if (!contents) return contents.error();
+  return digest_ = DigestOf(contents->agent + contents->seccomp);
+}
+
 Result<std::string> Tools::Folder() {
   const std::lock_guard lock(mutex_);
   if (!folder_.empty() && Exists(folder_)) return folder_;
   auto contents = Read();
   if (!contents) return contents.error();
-  const std::string folder = names_.Tools() + "/" + Digest(contents->agent + contents->seccomp);
+  const std::string folder = names_.Tools() + "/" + DigestOf(contents->agent + contents->seccomp);
   if (Exists(folder)) return folder_ = folder;
   if (Status s = MakeFolders(names_.Tools(), 0711); !s) return s.error();
   // Made beside and moved into place: of two hosts that start at once both find it whole.

@@ -26,12 +26,14 @@ class Tools {
     std::string agent, seccomp;
   };
   Result<Contents> Read();
+  // Of the contents: what names folders and volumes.
+  Result<std::string> Digest();
 
  private:
   const Options& options_;
   const Names& names_;
   std::mutex mutex_;
-  std::string folder_;
+  std::string folder_, digest_;
 };
 
 }  // namespace csb::incus
