@@ -17,8 +17,10 @@ import time
 
 def processes_beside(pids):
     """Every process in the PID namespaces of these."""
-    spaces = {os.readlink(f"/proc/{pid}/ns/pid") for pid in pids}
-    found = []
+    spaces, found = set(), []
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+            spaces.add(os.readlink(f"/proc/{pid}/ns/pid"))
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/{pid}/ns/pid") in spaces:

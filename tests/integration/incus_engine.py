@@ -21,7 +21,7 @@ import urllib.parse
 from engine_common import OwnScript, folders_left, processes_beside
 
 OWN = "user.clara-sandbox."
-NO_USERS = ("network", "probe")  # kinds of what belongs to no user, and stays
+NO_USERS = ("tools", "filler", "network")  # kinds of what belongs to no user, and stays
 
 
 def bytes_of(text):

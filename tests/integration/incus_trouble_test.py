@@ -30,7 +30,8 @@ class Trouble(TroubleChecks, unittest.TestCase):
             with self.subTest(host):
                 found = self.on(host, INCUS_CONF=self.folder, HOME=self.folder)
                 self.assertFalse(found["available"])
-                self.assertIn("incus.remote", found["reason"] + found["hint"])
+                self.assertRegex(found["reason"] + found["hint"], f'incus.remote|"{host}"')
+                self.assertTrue(found["hint"])
 
 
 if __name__ == "__main__":
