@@ -26,7 +26,7 @@ bool IsInit(std::string_view status, std::string_view cgroup, std::string_view l
   for (std::string line; std::getline(lines, line);) {
     if (!line.starts_with("NSpid:")) continue;
     const std::vector<std::string> pids = Words(line.substr(6));
-    first = pids.size() >= 2 && pids.back() == "1";
+    first = pids.size() == 2 && pids.back() == "1";
   }
   if (!first) return false;
   const std::string payload = "/lxc.payload." + std::string(lxc_name);

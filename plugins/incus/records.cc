@@ -2,6 +2,7 @@
 #include "plugins/incus/records.h"
 
 #include <charconv>
+#include <chrono>
 
 #include "clara_sandbox/cpp/identity.h"
 #include "clara_sandbox/cpp/json.h"
@@ -28,6 +29,11 @@ std::string TextOf(const Limits& limits) {
 }
 
 }  // namespace
+
+uint64_t FirstGeneration() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
+}
 
 Config ConfigOf(const Record& record, const std::string& installation) {
   Config out = {{kKeyInstallation, installation},

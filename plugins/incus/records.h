@@ -26,7 +26,7 @@ struct Record {
   // The instance that is the user's now, or the next one's name where it is not there. A claim of the pool
   // writes the pooled one's.
   std::string instance;
-  uint64_t generation = 0;   // of that name, for the next
+  uint64_t generation = 0;   // of that name, for the next; see FirstGeneration
   std::string pool, volume;  // of the workspace
   std::string member;        // that the volume is on; "" where any has it
   std::string created_at;    // RFC 3339
@@ -50,6 +50,10 @@ class Records {
   Engine& engine_;
   const Names& names_;
 };
+
+// Where a user's instances are counted from: milliseconds since 1970, beyond those of an earlier record, which
+// may have to be removed yet when the same user has a sandbox again.
+uint64_t FirstGeneration();
 
 // CSB_E_INTERNAL: it is no record.
 Result<Record> RecordOf(const ProfileInfo& profile);

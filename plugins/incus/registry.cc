@@ -255,8 +255,8 @@ void Registry::LetGoOfStreams() {
 }
 
 Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
-  // Of this machine: whoever made it held the lock that we hold, and has died.
-  if (info.Get(kKeyMachine) == machine_ && !HostAlive(names_.hosts(), info.Get(kKeyHost))) return false;
+  // Of this machine: whoever made it held the lock that we hold, and has died or given up.
+  if (info.Get(kKeyMachine) == machine_) return false;
   const auto until = Clock::now() + kMakingLimit;
   while (Clock::now() < until) {
     uint64_t seen = 0;
@@ -280,6 +280,9 @@ Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
 Result<std::shared_ptr<Sandbox>> Registry::AttachTo(const Record& record, const std::string& key) {
   if (const auto down = cluster_.Down(record.member)) return *down;
   auto info = engine_.Instance(record.instance, kAskLimit);
+  if (info && info->Get(kKeyInstallation) != names_.installation())
+    return Error{CSB_E_CONFLICT, "an instance " + info->name + " that is not ours is in the way",
+                 "incus rename it, or delete it", false};
   if (info && NeverStarted(*info)) {
     auto there = AwaitMade(*info);
     if (!there) return there.error();
@@ -294,9 +297,6 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachTo(const Record& record, const 
     cluster_.Note(record.member, info.error());
     return info.error();
   }
-  if (info->Get(kKeyInstallation) != names_.installation())
-    return Error{CSB_E_CONFLICT, "an instance " + info->name + " that is not ours is in the way",
-                 "incus rename it, or delete it", false};
   if (info->status == "Error") {
     cluster_.Suspect(info->location, "the cluster says so");
     return Error{CSB_E_UNAVAILABLE, "the member " + info->location + " of the cluster does not answer",
@@ -407,9 +407,10 @@ Result<Record> Registry::NewRecord(const std::string& user, const std::string& k
                                    const std::string& image, const std::string& member) {
   auto pool = launcher_.Storage();
   if (!pool) return pool.error();
+  const uint64_t first = FirstGeneration();
   return Record{.user = user,
-                .instance = names_.Instance(key, 1),
-                .generation = 1,
+                .instance = names_.Instance(key, first),
+                .generation = first,
                 .pool = pool->name,
                 .volume = names_.Volume(key),
                 .member = member,
@@ -505,7 +506,11 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeOnce(const std::string& user, con
     return error;
   };
   if (fresh)
-    if (Status s = EnsureVolume(key, *record, &made_volume); !s) return give_up(s.error());
+    if (Status s = EnsureVolume(key, *record, &made_volume); !s) {
+      // Never one that names what is not this user's: a purge would remove it.
+      if (Status gone = records_.Remove(key); !gone) host_.LogWarn(gone.error().message);
+      return s.error();
+    }
   const Launcher::Wanted wanted{.instance = record->instance,
                                 .user = user,
                                 .image = image,
@@ -559,7 +564,7 @@ Result<std::shared_ptr<Sandbox>> Registry::ClaimLocked(const std::string& user, 
   if (pooled == nullptr) return SandboxPtr();
   const Record record{.user = user,
                       .instance = pooled->instance,
-                      .generation = 0,
+                      .generation = FirstGeneration(),
                       .pool = pooled->storage,
                       .volume = pooled->volume,
                       .member = pooled->sandbox->live().member,
@@ -586,7 +591,7 @@ Result<std::shared_ptr<Sandbox>> Registry::ClaimLocked(const std::string& user, 
   }
   // The record may be there all the same: then it says whose it is, and what it names is not ours to remove.
   auto now = records_.Read(key);
-  if (!now && now.error().code == CSB_E_NOT_FOUND) pool_.Discard(*pooled);
+  if (now ? now->instance != pooled->instance : now.error().code == CSB_E_NOT_FOUND) pool_.Discard(*pooled);
   return done.error();
 }
 
@@ -675,7 +680,7 @@ Status Registry::RemoveVolume(const Record& record) {
     if (gone || turn == kTurns) return gone;
     auto volume = engine_.Volume(record.pool, record.volume, record.member, kAskLimit);
     if (!volume) return volume.error().code == CSB_E_NOT_FOUND ? Status() : gone;
-    bool waited = false;
+    bool waited = volume->used_by.empty();  // what held it has gone meanwhile
     for (const std::string& used : volume->used_by) {
       std::string name = used.substr(used.rfind('/') + 1);
       name.resize(std::min(name.find('?'), name.size()));

@@ -141,9 +141,10 @@ class Sweeper {
     auto record = registry_.records().Read(key);
     if (record || record.error().code != CSB_E_NOT_FOUND) return;
     // Of a purge that was cut off between the two, or of a record that somebody deleted: the files stay.
+    const uint64_t first = FirstGeneration();
     Complain(registry_.records().Create(key, {.user = user,
-                                              .instance = names_.Instance(key, 1),
-                                              .generation = 1,
+                                              .instance = names_.Instance(key, first),
+                                              .generation = first,
                                               .pool = pool_,
                                               .volume = volume.name,
                                               .member = volume.location == "none" ? "" : volume.location,
