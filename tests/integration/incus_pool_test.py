@@ -45,7 +45,7 @@ class Pool(PoolChecks, unittest.TestCase):
             self.engine.create("csb-pool-image")
             self.addCleanup(self.engine.delete, "csb-pool-image")
             self.engine.change("csb-pool-image", "stop", force=True)
-            made = self.engine.do("POST", "/1.0/images", {"source": {"type": "instance", "name": "csb-pool-image"},
+            made = self.engine.do("POST", "/1.0/images", {"source": {"type": "instance", "name": "csb-pool-image"}, "compression_algorithm": "none",
                                                           "properties": {"csb.test": "changed"}})["metadata"]["fingerprint"]
             self.addCleanup(self.engine.do, "DELETE", f"/1.0/images/{made}")
             self.engine.do("PUT", f"/1.0/images/aliases/{alias}", {"target": made})
