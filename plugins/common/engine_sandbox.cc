@@ -142,12 +142,12 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
 
   // The channel's end. For a local init that has just died its pidfd tells the same.
   void OnEnd(const Error& error) {
-    const bool dead = init && init.Ended(), cut = error.code == CSB_E_GONE || FellSilent() || paused_now();
+    const bool dead = init && init.Ended(), cut = error.code == CSB_E_GONE || fell_silent() || paused_now();
     if (!dead && !cut) host.LogWarn("sandbox " + name + " is ended: " + error.message);
     Lose(dead ? Loss::kEnded : cut ? Loss::kClosed : Loss::kBroken, error.message);
   }
 
-  bool FellSilent() const {
+  bool fell_silent() const {
     const std::lock_guard lock(mutex);
     return channel != nullptr && channel->silent();
   }
@@ -239,7 +239,11 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
     if (outcome.code != CSB_E_GONE) return;
     if (!OomTook(before)) {
       // A stream's end tells nothing of the sandbox's: the engine may have been restarted.
-      if (live.channel == ChannelKind::kExec && !ended_by_engine) {
+      if (live.channel == ChannelKind::kExec && !ended_by_engine && fell_silent()) {
+        outcome.message = "nothing is heard of the sandbox any more" +
+                          (live.member.empty() ? "" : " (member " + live.member + " of the cluster)");
+        outcome.hint = "call again: it is reached anew once it answers; what ran in it may go on";
+      } else if (live.channel == ChannelKind::kExec && !ended_by_engine) {
         outcome.message = "the stream to the sandbox was cut: it ended, or its engine was restarted";
         outcome.hint = "call again: the sandbox is reached anew, or a new one is made with the same files";
       }
@@ -381,6 +385,8 @@ void EngineSandbox::SetPaused(bool paused) {
 }
 
 bool EngineSandbox::paused() const { return impl_->paused_now(); }
+
+bool EngineSandbox::FellSilent() const { return impl_->fell_silent(); }
 
 void EngineSandbox::MarkEnded(const std::string& why) {
   impl_->ended_by_engine = true;

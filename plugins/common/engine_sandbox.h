@@ -108,6 +108,8 @@ class EngineSandbox {
   bool SawOom() const;
   void SetPaused(bool paused);
   bool paused() const;
+  // Whether it was lost for want of a sign of life (set_silence).
+  bool FellSilent() const;
   // The engine says that it is gone (for streams, which see no process).
   void MarkEnded(const std::string& why);
 

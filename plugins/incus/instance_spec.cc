@@ -39,6 +39,9 @@ std::string RawLxc(const Options& options, const InstanceSpec& spec) {
     // mounts them in.
     out += "lxc.mount.auto = cgroup:ro:force proc:mixed sys:ro\n";
     out += Tmpfs("tmp", tmp, "");
+  } else {
+    // For what the agent reads of its limits; an init such as systemd needs its own groups to be writable.
+    out += "lxc.mount.auto = cgroup:mixed:force\n";
   }
   out += Tmpfs("dev/shm", memory == 0 ? kMostShm : std::min(kMostShm, memory / 4), "noexec,");
   return out;
@@ -50,6 +53,8 @@ Config ConfigOf(const Options& options, const InstanceSpec& spec) {
   out.insert(spec.labels.begin(), spec.labels.end());
   out["boot.autostart"] = "false";
   if (limits.memory > 0) out["limits.memory"] = std::to_string(limits.memory);
+  // /dev/incus tells whoever asks what stands in user.* keys.
+  out["security.guestapi"] = "false";
   if (options.vm) {
     out["limits.cpu"] = std::to_string(std::max(1L, std::lround(std::ceil(limits.cpu))));
     if (!options.secureboot) out["security.secureboot"] = "false";
@@ -66,8 +71,6 @@ Config ConfigOf(const Options& options, const InstanceSpec& spec) {
   out["security.privileged"] = "false";
   out["security.nesting"] = "false";
   out["security.idmap.isolated"] = "true";
-  // /dev/incus tells whoever asks what stands in user.* keys.
-  out["security.guestapi"] = "false";
   out["security.syscalls.deny_compat"] = "true";
   out["raw.lxc"] = RawLxc(options, spec);
   return out;

@@ -27,7 +27,7 @@ constexpr milliseconds kVmLimit{180'000};  // a machine boots, under emulation t
 constexpr milliseconds kSilence{2'000};  // of a stream with work on it, until it is asked for a sign of life
 
 // What a compressed image is on disk at most: the pool counts it in the root's size.
-constexpr uint64_t kUnpacked = 6;
+constexpr uint64_t kUnpacked = 4;
 
 // A folder of ours that the engine does not see.
 bool SeesNoFolders(const Error& error) {
@@ -66,7 +66,8 @@ Config Launcher::CommonLabels(const std::string& kind) const {
 
 Result<ChannelKind> Launcher::Channel() {
   if (options_.channel) return *options_.channel;
-  if (options_.vm || !Local()) return ChannelKind::kExec;
+  // Beside an image's own init the agent is not the process that is let in at a socket.
+  if (options_.vm || options_.boot == Boot::kImage || !Local()) return ChannelKind::kExec;
   auto info = engine_.Info(kAskLimit);
   if (!info) return info.error();
   // In a cluster any member may have it, and any host may serve it.
@@ -318,7 +319,8 @@ Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sand
   const Limits limits = live.limits;
   const ChannelKind kind = live.channel;
   if (kind == ChannelKind::kExec) {
-    sandbox->set_silence(kSilence);
+    // Behind a socket of this machine nothing falls silent but a frozen instance.
+    if (!Local() || !live.member.empty()) sandbox->set_silence(kSilence);
     auto opened =
         ExecStream::Open(reactor_, engine_.http(), options_.remote.project, name,
                          {kAgentInside, "--connect", kBridgesInside, "--host-id", "host-" + host_id_}, limit);
@@ -351,12 +353,14 @@ Status Launcher::EnsurePython(Sandbox& sandbox, const std::string& image, const 
     with_python_.insert(image);
     return {};
   }
-  const Error none{CSB_E_UNAVAILABLE, "the image has no Python (" + sandbox.live().image + ")",
-                   "use one that has (images:debian/12/cloud), or make one: incus launch IMAGE base; incus "
-                   "exec base -- apt-get install -y python3 python3-pip; incus stop base; incus publish base "
-                   "--alias NAME; or set INCUS_SANDBOX_NETWORK=bridge, so that it can be fetched",
-                   false};
-  if (sandbox.live().limits.network == "none") return none;
+  const Error none{
+      CSB_E_UNAVAILABLE, "the image has no Python (" + sandbox.live().image + ")",
+      "use one that has (images:debian/12/cloud), or make one: incus launch IMAGE base; incus "
+      "exec base -- apt-get install -y python3 python3-pip; incus stop base; incus publish base "
+      "--alias NAME; or set INCUS_SANDBOX_NETWORK=bridge and incus.boot=image, so that it can be fetched",
+      false};
+  // What is run beside an init of ours has its rights, which are none.
+  if (sandbox.live().limits.network == "none" || (!options_.vm && options_.boot == Boot::kAgent)) return none;
   talk.progress("the image has no Python: it is fetched");
   host_.LogInfo("the image " + sandbox.live().image + " has no Python: each instance of it fetches it");
   auto ran = engine_.Run(sandbox.live().name, InstallPython(), kCreateLimit);

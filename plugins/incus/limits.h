@@ -8,6 +8,8 @@
 namespace csb::incus {
 
 inline constexpr std::chrono::milliseconds kAskLimit{5'000};
+// Of what is asked through one member about another, which may be cut off.
+inline constexpr std::chrono::milliseconds kMemberLimit{2'500};
 // Of what a probe asks: the host waits five seconds for all of it.
 inline constexpr std::chrono::milliseconds kProbeLimit{3'000};
 inline constexpr std::chrono::milliseconds kChangeLimit{30'000};

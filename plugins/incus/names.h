@@ -8,6 +8,7 @@
 //   instance            clara-<installation>-<key>-<generation>, or from the pool
 //                       clara-<installation>-pool-<host>-<n>, and so is that one's volume
 //   <runtime>/<slot>/ctl        where hosts put their sockets; the slot is the instance's name without prefix
+//   <state>/tools/<digest>      the agent, as containers mount it
 //   <state>/locks/<key>         one host process of this machine at a time works on a user's sandbox
 //   <state>/hosts/<host>        locked as long as that host process lives
 #pragma once
@@ -80,10 +81,9 @@ class Names {
   std::string Bridge() const { return "clara" + installation_.substr(0, 8); }
 
   std::string runtime() const { return runtime_; }
-  std::string Slot(std::string_view slot) const { return runtime_ + "/slots/" + std::string(slot); }
-  std::string slots() const { return runtime_ + "/slots"; }
+  std::string Slot(std::string_view slot) const { return runtime_ + "/" + std::string(slot); }
   std::string Control(std::string_view slot) const { return Slot(slot) + "/ctl"; }
-  std::string Tools() const { return runtime_ + "/tools"; }
+  std::string Tools() const { return state_ + "/tools"; }
   std::string locks() const { return state_ + "/locks"; }
   std::string Lock(std::string_view key) const { return locks() + "/" + std::string(key); }
   std::string hosts() const { return state_ + "/hosts"; }

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <sstream>
 
+#include "clara_sandbox/cpp/identity.h"
 #include "clara_sandbox/cpp/plugin.h"
 #include "plugins/common/folders.h"
 
@@ -166,7 +167,9 @@ std::vector<std::string> Words(const std::string& text) {
 bool IsOurs(const std::string& key) {
   return key.starts_with("user.clara-sandbox.") || key.starts_with("security.privileged") ||
          key.starts_with("security.nesting") || key.starts_with("security.idmap") ||
-         key.starts_with("security.guestapi") || key.starts_with("volatile.");
+         key.starts_with("security.guestapi") || key.starts_with("security.syscalls") ||
+         key.starts_with("volatile.") || key.starts_with("limits.") || key.starts_with("boot.") ||
+         key == "raw.lxc" || key == "raw.idmap" || key == "raw.seccomp" || key == "raw.apparmor";
 }
 
 Result<Config> ParseExtra(const std::string& text) {
@@ -180,7 +183,8 @@ Result<Config> ParseExtra(const std::string& text) {
       return Wrong("incus.extra_config: \"" + item + "\" is no key=value");
     const std::string key = item.substr(0, equals);
     if (IsOurs(key))
-      return Wrong("incus.extra_config: " + key + " can't be set", "it is part of what keeps a sandbox in");
+      return Wrong("incus.extra_config: " + key + " can't be set",
+                   "it is part of what keeps a sandbox in, or has an option of its own");
     out[key] = item.substr(equals + 1);
   }
   return out;
@@ -205,6 +209,12 @@ Result<Options> ReadOptions(const HostRef& host) {
   if (!IsName(out.remote.project))
     return Wrong("incus.project: \"" + out.remote.project + "\" is no project's name");
 
+  // What is there of one server and project is nothing to another: a name in use here is free there.
+  const std::string& where =
+      out.remote.endpoint.unix_socket.empty() ? out.remote.endpoint.url : out.remote.endpoint.unix_socket;
+  const std::string place = EngineName(where + " " + out.remote.project);
+  out.runtime_dir += "/" + place.substr(place.size() - 8);
+
   out.image = host.Text("incus.image", "images:debian/12/cloud");
   if (out.image.empty()) return Wrong("incus.image: must not be empty");
   out.more_images = Words(host.Text("incus.images"));
@@ -213,8 +223,8 @@ Result<Options> ReadOptions(const HostRef& host) {
   const std::string channel = host.Text("incus.channel", "auto");
   if (channel == "socket") out.channel = ChannelKind::kSocket;
   if (channel == "exec") out.channel = ChannelKind::kExec;
-  if (out.vm && channel == "socket")
-    return Wrong("incus.channel: a virtual machine has no way to a socket of this machine",
+  if ((out.vm || out.boot == Boot::kImage) && channel == "socket")
+    return Wrong("incus.channel: socket is for containers whose process 1 is the agent (incus.boot=agent)",
                  "unset incus.channel");
   out.limits.memory = static_cast<uint64_t>(host.Int("incus.memory", 512 << 20));
   out.limits.cpu = host.Number("incus.cpu", 1);

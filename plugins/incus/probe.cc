@@ -59,7 +59,12 @@ void LookAround(const Options& options, Engine& engine, Launcher& launcher, Find
     }
   }
   for (const std::string& profile : options.profiles)
-    if (auto found = engine.Profile(profile, kProbeLimit); !found) return f.Fail(found.error());
+    if (auto found = engine.Profile(profile, kProbeLimit); !found) {
+      f.Fail(found.error());
+      if (found.error().code == CSB_E_NOT_FOUND)
+        f.hint = "incus profile create " + profile + ", or take it out of incus.profiles";
+      return;
+    }
   auto image = launcher.FindImage(options.image);
   if (!image) return f.Fail(image.error());
   if (!image->ref.local)

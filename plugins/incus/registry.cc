@@ -135,11 +135,8 @@ void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
   const std::string user = sandbox->live().user, instance = sandbox->live().name;
   if (user.empty()) return;  // still being made
   const std::string member = sandbox->live().member;
-  if (loss == Loss::kBroken && sandbox->live().channel == ChannelKind::kExec && !member.empty()) {
-    // A member that is cut off looks the same: it is asked before anything is ended.
-    cluster_.Suspect(member, "a sandbox on it is not heard of any more");
-    loss = Loss::kClosed;
-  }
+  // All that is on a member which is cut off falls silent; the first who notices tells the others.
+  if (sandbox->FellSilent()) cluster_.Suspect(member, "a sandbox on it is not heard of any more");
   InBackground([sandbox, user, instance, loss](Registry& registry) {
     const bool oom = sandbox->SawOom();
     sandbox->Detach();

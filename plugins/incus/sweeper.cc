@@ -156,7 +156,7 @@ class Sweeper {
 
   // Of instances that are gone.
   void Folders() {
-    for (const std::string& slot : NamesIn(names_.slots())) {
+    for (const std::string& slot : NamesIn(names_.runtime())) {
       const std::string instance = names_.prefix() + slot;
       if (there_.contains(instance) || named_.contains(instance)) continue;
       auto info = engine_.Instance(instance, kAskLimit);

@@ -4,7 +4,7 @@
 // folder of this machine that is mounted where the engine sees it, else as bytes to push.
 //
 //   Tools tools(options, names);
-//   auto folder = tools.Folder();        // "/run/clara-sandbox/incus/tools/1f…"
+//   auto folder = tools.Folder();        // "/var/lib/clara-sandbox/incus/tools/1f…"
 #pragma once
 
 #include <mutex>
