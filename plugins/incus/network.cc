@@ -18,6 +18,7 @@ using std::chrono::milliseconds;
 constexpr auto kEnsureAgain = 10min;
 constexpr auto kPickedFor = 3min;  // longer than a create takes
 constexpr size_t kMostInterfaces = 256;
+constexpr int kAttempts = 5;
 constexpr milliseconds kPause{200}, kAwaitOther{10'000};
 
 constexpr char kFirewallHint[] =
@@ -59,7 +60,7 @@ Result<Attachment> Networks::Prepare(const Limits& limits) {
     {
       const std::lock_guard lock(ensuring_);
       if (ensured_ == Clock::time_point() || Clock::now() - ensured_ > kEnsureAgain)
-        if (Status s = EnsureBridge(); !s) return s.error();
+        if (Status s = EnsureBridgeAmongOthers(); !s) return s.error();
       bridge = bridge_;
     }
     return by_us ? PickAddress(std::move(out), bridge) : Result<Attachment>(out);
@@ -87,14 +88,14 @@ Result<json::Document> Networks::Get(const std::string& path, const std::string&
 
 // ---- the bridge ----
 
-Result<NetworkInfo> Networks::MakeBridge(const std::vector<AddressRange>& blocked) {
+Result<NetworkInfo> Networks::MakeBridge(const std::vector<AddressRange>& rejected) {
   const std::string name = names_.Bridge();
   auto found = engine_.Network(name, kAskLimit);
   if (!found && found.error().code != CSB_E_NOT_FOUND) return found;
   // In a cluster one that was begun, and failed on a member, is made by asking for it again.
   if (found && !IsUnfinished(*found)) return found;
   // First the list: without one there is no network either.
-  if (Status s = EnsureAcl(Merge(blocked)); !s) return s.error();
+  if (Status s = EnsureAcl(Merge(rejected)); !s) return s.error();
   Config config = BridgeConfig(name, names_.installation());
   config["ipv4.address"] = "auto";
   const bool again = found && found->status == "Errored";
@@ -108,6 +109,16 @@ Result<NetworkInfo> Networks::MakeBridge(const std::vector<AddressRange>& blocke
     if (!made && (!found || waited >= kAwaitOther)) return NoBridge(made.error());
     if (waited >= kAwaitOther) return found;
     std::this_thread::sleep_for(kPause);
+  }
+}
+
+// While another host process has the engine set the bridge's firewall up, a change of ours may meet it half
+// made, and fail; nothing tells the end of that.
+Status Networks::EnsureBridgeAmongOthers() {
+  for (int attempt = 1;; ++attempt) {
+    Status s = EnsureBridge();
+    if (s || attempt == kAttempts || s.error().message.find("nft") == std::string::npos) return s;
+    std::this_thread::sleep_for(kPause * attempt);
   }
 }
 
@@ -126,7 +137,10 @@ Status Networks::FinishBridge() {
 Status Networks::EnsureBridge() {
   auto blocked = ReadRanges(options_.blocked_ranges);
   if (!blocked) return blocked.error();
-  auto network = MakeBridge(*blocked);
+  std::vector<AddressRange> rejected = *blocked;
+  const auto own = MachineAddresses();
+  rejected.insert(rejected.end(), own.begin(), own.end());
+  auto network = MakeBridge(rejected);
   if (!network) return network.error();
   const std::string name = names_.Bridge();
   if (!network->managed || network->type != "bridge")
@@ -149,11 +163,8 @@ Status Networks::EnsureBridge() {
   if (!subnet)
     return Error{CSB_E_UNAVAILABLE, "the network " + name + " has no IPv4 addresses",
                  "incus network set " + name + " ipv4.address auto", false};
-  std::vector<AddressRange> rejected = *blocked;
   // A neighbour's address is not to be reached by way of the bridge either, nor what else the bridge offers.
   rejected.push_back(subnet->range());
-  const auto own = MachineAddresses();
-  rejected.insert(rejected.end(), own.begin(), own.end());
   if (Status s = EnsureAcl(Merge(std::move(rejected))); !s) return s;
   Config want = BridgeConfig(name, names_.installation());
   want["ipv4.dhcp.ranges"] = DhcpRange(*subnet);

@@ -53,8 +53,9 @@ class Networks {
  private:
   using Clock = std::chrono::steady_clock;
 
+  Status EnsureBridgeAmongOthers();
   Status EnsureBridge();
-  Result<NetworkInfo> MakeBridge(const std::vector<AddressRange>& blocked);
+  Result<NetworkInfo> MakeBridge(const std::vector<AddressRange>& rejected);
   Status FinishBridge();
   Status EnsureAcl(const std::vector<AddressRange>& rejected);
   // Of the machines that sandboxes run on, as the engine sees them, and of this one where the engine is here.

@@ -72,7 +72,7 @@ class NetworksTest : public ::testing::Test {
       return Failed(404, "Network ACL not found");
     if (line.starts_with("POST /1.0/network-acls") || line.starts_with("PUT /1.0/network-acls/")) {
       if (acl_stays_) acl_ = body;
-      if (!acl_error_.empty()) return Failed(500, acl_error_);
+      if (!acl_error_.empty() && acl_errors_-- > 0) return Failed(500, acl_error_);
       acl_ = body;
       return Sync("{}");
     }
@@ -129,6 +129,7 @@ class NetworksTest : public ::testing::Test {
   std::string acl_, acl_error_, create_error_, leases_ = "[]", type_ = "bridge", status_ = "Created";
   std::string network_name_ = names_.Bridge();
   int create_code_ = 500;
+  int acl_errors_ = 1000;
   bool acl_stays_ = false;
   Config config_, appears_;
   std::unique_ptr<FakeServer> server_;
@@ -253,6 +254,13 @@ TEST_F(NetworksTest, AListThatDidNotGetEverywhereIsWrittenAgain) {
   const size_t changes = Changes();
   EXPECT_TRUE(Prepare());
   EXPECT_GT(Changes(), changes);
+}
+
+TEST_F(NetworksTest, AFirewallThatAnotherHostJustMakesIsTriedAgain) {
+  acl_error_ = "Failed to run: nft -f -: exit status 1";
+  acl_errors_ = 2;
+  const auto prepared = Prepare();
+  EXPECT_TRUE(prepared) << prepared.error().message;
 }
 
 TEST_F(NetworksTest, OneThatFailedOnAMemberIsFinished) {
