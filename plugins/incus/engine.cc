@@ -202,6 +202,11 @@ Status Engine::PatchInstance(const std::string& name, const Config& config, cons
                        ConfigBody(config), std::move(headers));
 }
 
+Status Engine::ResizeRoot(const std::string& name, const std::string& pool, uint64_t size, Limit limit) {
+  return impl_->Change("PATCH", InstancePath(name) + impl_->query, "resize the root of " + name, limit,
+                       RootBody(pool, size));
+}
+
 // One whose init was killed is "running" to the engine until its monitor has told, and what tells runs hooks
 // for half a second; others may be stopping it as well.
 Status Engine::DeleteInstance(const std::string& name, Limit limit) {
@@ -346,7 +351,8 @@ void Engine::Impl::OnEvent(const EventStream::Event& event) {
     changed.notify_all();
   }
   const LifecycleInfo info = ReadLifecycle(event.metadata);
-  if (!info.name.empty() && handlers.on_lifecycle) handlers.on_lifecycle(info.action, info.name, std::string(event.location));
+  if (!info.name.empty() && handlers.on_lifecycle)
+    handlers.on_lifecycle(info.action, info.name, std::string(event.location));
 }
 
 // A server that is to stop waits for every command that runs, its event streams open: this line of its log

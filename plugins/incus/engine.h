@@ -157,6 +157,8 @@ class Engine {
   Status ChangeState(const std::string& name, const std::string& action, bool force, Limit limit);
   // Merges; an empty value takes a key away. etag "": whatever it is now.
   Status PatchInstance(const std::string& name, const Config& config, const std::string& etag, Limit limit);
+  // The size of its root, bytes, image included; it may run.
+  Status ResizeRoot(const std::string& name, const std::string& pool, uint64_t size, Limit limit);
   // Stops it first, hard. One that is gone is no error.
   Status DeleteInstance(const std::string& name, Limit limit);
   // As root of the instance, to its end; nothing is read from stdin.

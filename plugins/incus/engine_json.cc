@@ -212,8 +212,7 @@ InstanceState ReadState(const json::Value& metadata) {
 }
 
 ProfileInfo ReadProfile(const json::Value& metadata) {
-  return {Text(metadata, "name"), ReadConfig(metadata, "config"), "",
-          ReadDevices(metadata, "devices")};
+  return {Text(metadata, "name"), ReadConfig(metadata, "config"), "", ReadDevices(metadata, "devices")};
 }
 
 std::vector<ProfileInfo> ReadProfiles(const json::Value& metadata, std::string_view prefix) {
@@ -316,6 +315,21 @@ MemberLoad ReadLoad(const json::Value& metadata) {
     if (std::isfinite(load) && load > 0) out.load = load;
   }
   return out;
+}
+
+std::string RootBody(const std::string& pool, uint64_t size) {
+  return Object([&](json::Writer& w) {
+    json::Key(w, "devices");
+    w.StartObject();
+    json::Key(w, "root");
+    w.StartObject();
+    json::Member(w, "type", "disk");
+    json::Member(w, "path", "/");
+    json::Member(w, "pool", pool);
+    json::Member(w, "size", std::to_string(size));
+    w.EndObject();
+    w.EndObject();
+  });
 }
 
 std::string CopyBody(const std::string& pool, const std::string& name, const std::string& from) {

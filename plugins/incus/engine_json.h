@@ -73,7 +73,8 @@ std::vector<ImageInfo> FindImages(const json::Value& metadata, std::string_view 
 // The message of the last warning of that kind; "" where there is none.
 std::string FindWarning(const json::Value& metadata, std::string_view type);
 // Of those fetched from another server.
-std::vector<ImageInfo> FindCached(const json::Value& metadata, std::string_view server, std::string_view alias);
+std::vector<ImageInfo> FindCached(const json::Value& metadata, std::string_view server,
+                                  std::string_view alias);
 
 // Values that are no strings are left out.
 Config ReadConfig(const json::Value& object, const char* member);
@@ -84,6 +85,7 @@ std::string ProfileBody(const std::string& name, const std::string& description,
 std::string VolumeBody(const std::string& name, const std::string& description, const Config& config);
 std::string NetworkBody(const std::string& name, const Config& config);
 std::string ConfigBody(const Config& config);
+std::string RootBody(const std::string& pool, uint64_t size);
 std::string StateBody(const std::string& action, bool force, int seconds);
 std::string ExecBody(const std::vector<std::string>& argv);
 

@@ -26,8 +26,11 @@ constexpr milliseconds kAttachLimit{5'000};
 constexpr milliseconds kVmLimit{180'000};  // a machine boots, under emulation too
 constexpr milliseconds kSilence{2'000};  // of a stream with work on it, until it is asked for a sign of life
 
-// What a compressed image is on disk at most: the pool counts it in the root's size.
+// What a compressed image is on disk at most, as long as nobody has looked: the pool counts it in the root's
+// size.
 constexpr uint64_t kUnpacked = 4;
+
+constexpr int kAddresses = 20;  // that are tried
 
 // A folder of ours that the engine does not see.
 bool SeesNoFolders(const Error& error) {
@@ -130,7 +133,7 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
   spec.labels[kKeyMachine] = machine_;
   spec.labels[kKeyImage] = image.ref.fingerprint.empty() ? image.ref.alias : image.ref.fingerprint;
   if (!wanted.user.empty()) spec.labels[kKeyUser] = wanted.user;
-  if (wanted.limits.disk > 0) spec.root_size = wanted.limits.disk + image.size * kUnpacked;
+  spec.root_size = RootSize(image, wanted.limits.disk);
 
   std::shared_ptr<Sandbox> sandbox;
   bool made = false;
@@ -182,9 +185,9 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
     if (!attachment) return give_up(attachment.error());
     spec.network = *attachment;
     created = engine_.CreateInstance(InstanceBody(options_, spec), wanted.member, kCreateLimit);
-    // Of two creates with one address the engine lets one through.
-    const bool address = !created && created.error().message.find("IP address") != std::string::npos;
-    if (!address || attempt == 20) break;
+    // Of two with one address the engine starts one, and keeps the other, which never ran.
+    if (created || !IsAddressTaken(created.error()) || attempt == kAddresses) break;
+    if (Status s = engine_.DeleteInstance(wanted.instance, kChangeLimit); !s) return give_up(s.error());
   }
   if (!created) {
     *no_folders = channel == ChannelKind::kSocket && SeesNoFolders(created.error());
@@ -210,6 +213,8 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
     if (said && !said->empty()) error.message += ": " + *said;
     return give_up(error);
   }
+  if (wanted.limits.disk > 0)
+    if (Status s = FitRoot(spec, wanted.limits.disk); !s) return give_up(s.error());
   if (Status s = EnsurePython(**connected, spec.labels[kKeyImage], talk); !s) return give_up(s.error());
   return connected;
 }
@@ -231,7 +236,7 @@ Result<std::string> Launcher::ToolsVolume(const ResolvedImage& image, const std:
   auto volume = engine_.Volume(pool, name, member, kAskLimit);
   if (!volume) return volume.error();
   if (!volume->config.contains(kKeyFilled)) {
-    // Half filled, by a host that was killed, it looks the same; filling it twice does no harm.
+    // Half filled, by a host that was killed, it looks the same; two may fill it at once.
     if (Status s = FillTools(image, pool, name, member); !s) return s.error();
     if (Status s = engine_.PatchVolume(pool, name, member, {{kKeyFilled, "true"}}, kAskLimit); !s)
       return s.error();
@@ -256,21 +261,32 @@ Status Launcher::FillTools(const ResolvedImage& image, const std::string& pool, 
   spec.tools_volume = volume;
   spec.init = "/bin/sleep 300";
   Status done = engine_.CreateInstance(InstanceBody(options_, spec), member, kCreateLimit);
-  if (done) done = Push(spec.name);
+  // Another host may be through with it already, and have instances that start from it: names change at once.
+  const std::string part = ".part-" + host_id_;
+  if (done) done = Push(spec.name, part);
+  for (const std::string file : {kSeccompInside, kAgentInside}) {
+    if (!done) break;
+    auto ran = engine_.Run(spec.name, {"mv", "-f", file + part, file}, kChangeLimit);
+    if (!ran)
+      done = ran.error();
+    else if (ran->exit_code != 0)
+      done = Error{CSB_E_UNAVAILABLE, "cannot fill the volume " + volume + ": mv: " + ran->err,
+                   "does the image have mv?", false};
+  }
   if (Status s = engine_.DeleteInstance(spec.name, kChangeLimit); !s) host_.LogWarn(s.error().message);
   return done;
 }
 
-Status Launcher::Push(const std::string& instance) {
+Status Launcher::Push(const std::string& instance, const std::string& suffix) {
   auto contents = tools_.Read();
   if (!contents) return contents.error();
   // A volume that is mounted there has made them.
   if (options_.vm)
     for (const char* folder : {"/.clara", kToolsInside})
       if (Status s = engine_.MakeFolder(instance, folder, 0755, kChangeLimit); !s) return s;
-  if (Status s = engine_.PutFile(instance, kSeccompInside, 0444, contents->seccomp, kChangeLimit); !s)
-    return s;
-  return engine_.PutFile(instance, kAgentInside, 0555, contents->agent, kCreateLimit);
+  Status put = engine_.PutFile(instance, kSeccompInside + suffix, 0444, contents->seccomp, kChangeLimit);
+  if (!put) return put;
+  return engine_.PutFile(instance, kAgentInside + suffix, 0555, contents->agent, kCreateLimit);
 }
 
 Status Launcher::StartAgent(const std::string& instance, const InstanceSpec& spec, const Conversation&) {
@@ -337,6 +353,29 @@ Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sand
   if (!enforced) return enforced.error();
   sandbox->set_enforced(*std::move(enforced));
   return sandbox;
+}
+
+uint64_t Launcher::RootSize(const ResolvedImage& image, uint64_t disk) {
+  if (disk == 0) return 0;
+  const std::lock_guard lock(mutex_);
+  const auto known = unpacked_.find(image.ref.fingerprint);
+  return disk + (known == unpacked_.end() ? image.size * kUnpacked : known->second);
+}
+
+Status Launcher::FitRoot(const InstanceSpec& spec, uint64_t disk) {
+  const std::string& image = spec.image.fingerprint;
+  {
+    const std::lock_guard lock(mutex_);
+    if (unpacked_.contains(image)) return {};
+  }
+  auto state = engine_.State(spec.name, kAskLimit);
+  if (!state) return state.error();
+  // A pool that does not tell keeps the guess.
+  if (state->disk == 0) return {};
+  if (Status s = engine_.ResizeRoot(spec.name, spec.pool, disk + state->disk, kChangeLimit); !s) return s;
+  const std::lock_guard lock(mutex_);
+  if (!image.empty()) unpacked_[image] = state->disk;
+  return {};
 }
 
 // Images of the cloud kind have it; where one has not, every instance would fetch it anew, so that it is

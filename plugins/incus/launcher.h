@@ -79,7 +79,7 @@ class Launcher {
   Result<std::shared_ptr<Sandbox>> LaunchOn(ChannelKind channel, const ResolvedImage& image,
                                             const Wanted& wanted, const Conversation& talk,
                                             const Sandbox::OnLost& on_lost, bool* no_folders);
-  Status Push(const std::string& instance);
+  Status Push(const std::string& instance, const std::string& suffix = "");
   // The volume of tools on that member, filled.
   Result<std::string> ToolsVolume(const ResolvedImage& image, const std::string& pool,
                                   const std::string& member);
@@ -88,6 +88,9 @@ class Launcher {
   Status StartAgent(const std::string& instance, const InstanceSpec& spec, const Conversation& talk);
   Result<std::shared_ptr<Sandbox>> Connect(std::shared_ptr<Sandbox> sandbox, Live live,
                                            std::chrono::milliseconds limit, Sandbox::OnLost on_lost);
+  uint64_t RootSize(const ResolvedImage& image, uint64_t disk);
+  // What the image takes is known once an instance of it is there.
+  Status FitRoot(const InstanceSpec& spec, uint64_t disk);
   Status EnsurePython(Sandbox& sandbox, const std::string& fingerprint, const Conversation& talk);
   EngineWords Words() const;
 
@@ -105,7 +108,8 @@ class Launcher {
   std::mutex mutex_;
   std::optional<ChannelKind> channel_;
   std::optional<PoolInfo> storage_;
-  std::set<std::string> with_python_;  // fingerprints
+  std::set<std::string> with_python_;         // fingerprints
+  std::map<std::string, uint64_t> unpacked_;  // bytes that an image takes, by fingerprint
   std::map<std::string, std::weak_ptr<Sandbox>> launching_;
 };
 

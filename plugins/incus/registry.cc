@@ -144,7 +144,9 @@ void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
     auto lock = registry.Lock(key);
     if (!lock) return registry.host_.LogWarn(lock.error().message);
     auto record = registry.records_.Read(key);
-    if (!record || record->instance != instance) return;
+    if (!record ? record.error().code == CSB_E_NOT_FOUND : record->instance != instance)
+      return registry.launcher_.RemoveSlot(instance);  // another host has ended it
+    if (!record) return;
     if (loss == Loss::kBroken) {
       if (Status s = registry.Retire(key, *record); !s) registry.host_.LogWarn(s.error().message);
       return;

@@ -32,6 +32,11 @@ std::string CostOf(const PoolInfo& pool) {
 
 Result<PoolInfo> ChoosePool(Engine& engine, const std::string& wanted) {
   const std::string make = "incus storage create default btrfs, or `incus admin init`";
+  auto profile = engine.Profile("default", kAskLimit);
+  if (!profile && profile.error().message.find("roject not found") != std::string::npos)
+    return Error{CSB_E_UNAVAILABLE, "the Incus server has no project " + engine.project(),
+                 "incus project create " + engine.project() + ", or set INCUS_PROJECT (incus.project)",
+                 false};
   if (!wanted.empty()) {
     auto pool = engine.Pool(wanted, kAskLimit);
     if (!pool && pool.error().code == CSB_E_NOT_FOUND)
@@ -39,7 +44,7 @@ Result<PoolInfo> ChoosePool(Engine& engine, const std::string& wanted) {
                    "incus storage list shows which it has; incus storage create " + wanted + " btrfs", false};
     return pool;
   }
-  if (auto profile = engine.Profile("default", kAskLimit); profile)
+  if (profile)
     if (const auto it = profile->devices.find("root"); it != profile->devices.end())
       if (const auto name = it->second.find("pool"); name != it->second.end())
         if (auto pool = engine.Pool(name->second, kAskLimit)) return pool;

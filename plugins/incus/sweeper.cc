@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/incus/sweeper.h"
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <map>
@@ -65,7 +66,7 @@ class Sweeper {
     auto records = registry_.records().All(&complete_);
     if (!records) return records.error();
     for (const Record& record : *records) {
-      named_.insert(record.instance);
+      named_[record.instance] = record.user;
       files_.insert(record.volume);
     }
     if (!complete_) host_.LogWarn("not all records of users can be read: what seems to be nobody's is kept");
@@ -85,7 +86,12 @@ class Sweeper {
 
   // True: it stays.
   bool Instance(const InstanceInfo& info) {
-    if (!names_.IsOurs(info.name) || named_.contains(info.name) || !complete_) return true;
+    if (!names_.IsOurs(info.name) || !complete_) return true;
+    if (const auto user = named_.find(info.name); user != named_.end()) {
+      // A user's whose sandbox ended while no host was there.
+      if (info.status == "Stopped") registry_.CleanDead(user->second);
+      return true;
+    }
     if (info.status == "Error" || MakerAlive(info)) {
       // A user's of a living host which no record names: one that is being removed, or made.
       return true;
@@ -109,10 +115,19 @@ class Sweeper {
     return !removed;
   }
 
+  // By what is still there: the list of volumes is older than what was removed since.
+  bool InUse(const VolumeInfo& volume) const {
+    return std::any_of(volume.used_by.begin(), volume.used_by.end(), [&](const std::string& used) {
+      std::string name = used.substr(used.rfind('/') + 1);
+      name.resize(std::min(name.find('?'), name.size()));
+      return there_.contains(name) || !names_.IsOurs(name);
+    });
+  }
+
   // An empty workspace of a pool whose host is dead, or files of a user whose record is lost.
   void Volume(const VolumeInfo& volume) {
     if (Get(volume.config, kKeyInstallation) != names_.installation() || !complete_) return;
-    if (files_.contains(volume.name) || !volume.used_by.empty()) return;
+    if (files_.contains(volume.name) || InUse(volume)) return;
     const std::string kind = Get(volume.config, kKeyKind);
     if (kind == "pool") {
       const std::string maker = Get(volume.config, kKeyHost);
@@ -187,7 +202,8 @@ class Sweeper {
   Engine& engine_;
   std::string pool_;
   bool complete_ = false;
-  std::set<std::string> named_, files_, there_;
+  std::map<std::string, std::string> named_;  // instances of records, and whose
+  std::set<std::string> files_, there_;
 };
 
 }  // namespace
