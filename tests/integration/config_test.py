@@ -113,8 +113,9 @@ class Refusals(Case):
             self.assertIn(says, result.stderr)
 
     def test_a_key_of_a_plugin_that_is_not_there(self):
-        path = self.file("[incus]\nimage = python:3.12-slim\n")
-        self.refused("--config", path, says=f"{path}:2: unknown key 'incus.image'; no plugin 'incus' was found")
+        path = self.file("[firecracker]\nimage = python:3.12-slim\n")
+        self.refused("--config", path,
+                     says=f"{path}:2: unknown key 'firecracker.image'; no plugin 'firecracker' was found")
 
     def test_a_secret_is_never_printed(self):
         path = self.file("[http]\napi_key = hush-hush\n")
@@ -166,12 +167,21 @@ class Precedence(Case):
             ("BUBBLEWRAP_SANDBOX_CPU", "bubblewrap.cpu", "0.5", "0.5"),
             ("BUBBLEWRAP_SANDBOX_DISK", "bubblewrap.disk", "2g", str(2 << 30)),
             ("BUBBLEWRAP_SANDBOX_NETWORK", "bubblewrap.network", "pasta", "pasta"),
+            ("INCUS_REMOTE", "incus.remote", "unix:///run/x.socket", "unix:///run/x.socket"),
+            ("INCUS_PROJECT", "incus.project", "sandboxes", "sandboxes"),
+            ("INCUS_SANDBOX_IMAGE", "incus.image", "images:debian/12/cloud", "images:debian/12/cloud"),
+            ("INCUS_SANDBOX_TYPE", "incus.type", "vm", "vm"),
+            ("INCUS_SANDBOX_TIMEOUT", "incus.timeout", "15m", "900"),
+            ("INCUS_SANDBOX_MEMORY", "incus.memory", "1g", str(1 << 30)),
+            ("INCUS_SANDBOX_CPU", "incus.cpu", "0.5", "0.5"),
+            ("INCUS_SANDBOX_DISK", "incus.disk", "2g", str(2 << 30)),
+            ("INCUS_SANDBOX_NETWORK", "incus.network", "bridge", "bridge"),
         ):
             self.assertEqual(self.value(key, env={name: text})["value"], value, name)
         self.assertTrue(self.value("http.api_key", env={"SANDBOX_API_KEY": "k"})["set"])
 
     def test_variables_of_plugins_that_are_not_there_do_no_harm(self):
-        env = {"DOCKER_SANDBOX_IMAGE": "x", "INCUS_SANDBOX_MEMORY": "?", "SANDBOX_API_URL": "http://x", "SANDBOX_MODE": ""}
+        env = {"DOCKER_SANDBOX_IMAGE": "x", "FIRECRACKER_SANDBOX_MEMORY": "?", "SANDBOX_API_URL": "http://x", "SANDBOX_MODE": ""}
         self.assertEqual(self.value("sandbox.mode", env=env)["value"], "auto")
 
     def test_what_show_prints_can_be_read_again(self):
