@@ -10,6 +10,7 @@
 #include <prometheus/registry.h>
 #include <prometheus/text_serializer.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <exception>
@@ -31,6 +32,7 @@ constexpr size_t kStatuses = CSB_E_NO_SPACE + 2;  // the last: codes we do not k
 constexpr size_t kOps = kOperations.size() + 1;   // the last: ids we do not know
 constexpr size_t kMaxCounters = 64;
 constexpr size_t kMaxLabelSets = 100;
+constexpr char kOtherMembers[] = "other";
 constexpr std::array<std::string_view, 7> kCauses = {"exit",      "signal", "deadline", "oom",
                                                      "cancelled", "gone",   "other"};
 
@@ -52,6 +54,13 @@ bool ValidName(std::string_view name) {
   return name.substr(0, 2) != "__";
 }
 
+bool ValidMember(std::string_view name) {
+  return name.size() <= 100 && std::all_of(name.begin(), name.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+                  c == '_' || c == '.';
+         });
+}
+
 prometheus::Histogram::BucketBoundaries Buckets() {
   return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300};
 }
@@ -64,13 +73,19 @@ struct Metrics::Impl {
     std::map<std::string, prometheus::Counter*, std::less<>> series;  // by labels_json as it came
   };
 
+  struct Live {  // sandboxes of a backend; "": those of no member
+    std::map<std::string, prometheus::Gauge*, std::less<>> members;
+  };
+
   prometheus::Registry registry;
   std::vector<std::string> backends;
   prometheus::Family<prometheus::Counter>* requests;
   prometheus::Family<prometheus::Histogram>* durations;
   std::vector<std::atomic<prometheus::Counter*>> request_series;
   std::vector<std::atomic<prometheus::Histogram*>> duration_series;
-  std::vector<prometheus::Gauge*> sandboxes;
+  std::mutex sandboxes_mutex;
+  prometheus::Family<prometheus::Gauge>* sandboxes;
+  std::vector<Live> live;  // by backend
   std::array<prometheus::Counter*, kCauses.size()> ends;
   prometheus::Counter* dropped;
   std::mutex plugins_mutex;
@@ -89,15 +104,17 @@ struct Metrics::Impl {
                      .Name("csb_request_duration_seconds")
                      .Help("Time from submit to the end of an operation")
                      .Register(registry);
-    auto& live =
-        prometheus::BuildGauge().Name("csb_sandboxes").Help("Sandboxes that are live now").Register(registry);
+    sandboxes = &prometheus::BuildGauge()
+                     .Name("csb_sandboxes")
+                     .Help("Sandboxes that are live now, by backend and, in a cluster, member")
+                     .Register(registry);
     Plugin& reconnects = plugins["csb_channel_reconnects_total"];
     reconnects.family = &prometheus::BuildCounter()
                              .Name("csb_channel_reconnects_total")
                              .Help("Channels to a sandbox that were lost and made again")
                              .Register(registry);
     for (const auto& name : backends) {
-      sandboxes.push_back(&live.Add({{"backend", name}}));
+      live.push_back({{{"", &sandboxes->Add({{"backend", name}})}}});
       reconnects.series[R"({"backend":")" + name + R"("})"] = &reconnects.family->Add({{"backend", name}});
     }
     auto& causes = prometheus::BuildCounter()
@@ -155,8 +172,38 @@ void Metrics::Ended(std::string_view cause) {
   impl_->ends[i]->Increment();
 }
 
-void Metrics::SetSandboxes(int backend, double live) {
-  if (const size_t slot = impl_->Slot(backend); slot > 0) impl_->sandboxes[slot - 1]->Set(live);
+std::string Metrics::SandboxStarted(int backend, std::string_view member) {
+  Impl& m = *impl_;
+  const size_t slot = m.Slot(backend);
+  if (slot == 0) return {};
+  std::string label = ValidMember(member) ? std::string(member) : kOtherMembers;
+  std::lock_guard lock(m.sandboxes_mutex);
+  auto& members = m.live[slot - 1].members;
+  if (members.find(label) == members.end() && members.size() > kMaxMembers) {
+    // Members come and go over the years; only those that have sandboxes take a place.
+    for (auto it = members.begin(); it != members.end();) {
+      if (it->first.empty() || it->second->Value() > 0) {
+        ++it;
+      } else {
+        m.sandboxes->Remove(it->second);
+        it = members.erase(it);
+      }
+    }
+    if (members.size() > kMaxMembers) label = kOtherMembers;
+  }
+  prometheus::Gauge*& gauge = members[label];
+  if (gauge == nullptr) gauge = &m.sandboxes->Add({{"backend", m.BackendLabel(slot)}, {"member", label}});
+  gauge->Increment();
+  return label;
+}
+
+void Metrics::SandboxEnded(int backend, const std::string& counted) {
+  Impl& m = *impl_;
+  const size_t slot = m.Slot(backend);
+  if (slot == 0) return;
+  std::lock_guard lock(m.sandboxes_mutex);
+  auto& members = m.live[slot - 1].members;
+  if (const auto it = members.find(counted); it != members.end()) it->second->Decrement();
 }
 
 void Metrics::Count(std::string_view metric, std::string_view labels_json, double value) {

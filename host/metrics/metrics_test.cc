@@ -37,13 +37,56 @@ TEST(Metrics, CausesAndLiveSandboxes) {
   Metrics m({"bubblewrap"}, "1");
   m.Ended("oom");
   m.Ended("no such cause");
-  m.SetSandboxes(0, 7);
-  m.SetSandboxes(5, 9);
+  for (int i = 0; i < 7; ++i) EXPECT_EQ(m.SandboxStarted(0, ""), "");
+  m.SandboxStarted(5, "");
   const std::string text = m.Text();
   EXPECT_THAT(text, HasSubstr(R"(csb_ends_total{cause="oom"} 1)"));
   EXPECT_THAT(text, HasSubstr(R"(csb_ends_total{cause="other"} 1)"));
   EXPECT_THAT(text, HasSubstr(R"(csb_sandboxes{backend="bubblewrap"} 7)"));
   EXPECT_THAT(text, HasSubstr(R"(csb_channel_reconnects_total{backend="bubblewrap"} 0)"));
+}
+
+TEST(Metrics, LiveSandboxesByMember) {
+  Metrics m({"docker", "incus"}, "1");
+  const std::string one = m.SandboxStarted(1, "m1");
+  m.SandboxStarted(1, "m1");
+  m.SandboxStarted(1, "m-2.example");
+  m.SandboxStarted(1, "");
+  EXPECT_EQ(one, "m1");
+  m.SandboxEnded(1, one);
+  m.SandboxEnded(1, "never seen");
+  const std::string text = m.Text();
+  EXPECT_THAT(text, HasSubstr(R"(csb_sandboxes{backend="docker"} 0)"));
+  EXPECT_THAT(text, HasSubstr(R"(csb_sandboxes{backend="incus"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(csb_sandboxes{backend="incus",member="m1"} 1)"));
+  EXPECT_THAT(text, HasSubstr(R"(csb_sandboxes{backend="incus",member="m-2.example"} 1)"));
+}
+
+TEST(Metrics, MembersAreBounded) {
+  Metrics m({"incus"}, "1");
+  const auto series = [&] {
+    const std::string text = m.Text();
+    size_t n = 0;
+    for (size_t at = 0; (at = text.find("\ncsb_sandboxes{", at)) != std::string::npos; ++at) ++n;
+    return n;
+  };
+  EXPECT_EQ(m.SandboxStarted(0, "a\"} 1\nforged{x=\""), "other");
+  EXPECT_EQ(m.SandboxStarted(0, std::string(101, 'm')), "other");
+  EXPECT_THAT(m.Text(), HasSubstr(R"(csb_sandboxes{backend="incus",member="other"} 2)"));
+  EXPECT_THAT(m.Text(), Not(HasSubstr("forged")));
+  std::vector<std::string> counted;
+  for (size_t i = 0; i < 2 * Metrics::kMaxMembers; ++i)
+    counted.push_back(m.SandboxStarted(0, "m" + std::to_string(i)));
+  EXPECT_EQ(counted[0], "m0");
+  EXPECT_EQ(counted.back(), "other");
+  const size_t most = series();
+  EXPECT_LE(most, Metrics::kMaxMembers + 2) << "with \"other\", and the one without a member";
+  // Whoever was counted as another stays so to the end, though there is room by then.
+  for (const std::string& label : counted) m.SandboxEnded(0, label);
+  EXPECT_THAT(m.Text(), HasSubstr(R"(csb_sandboxes{backend="incus",member="other"} 2)"));
+  EXPECT_EQ(m.SandboxStarted(0, "new"), "new") << "members without sandboxes make room";
+  EXPECT_LT(series(), most);
+  EXPECT_THAT(m.Text(), Not(HasSubstr(R"(member="m0")")));
 }
 
 TEST(Metrics, PluginsCountWithinBounds) {

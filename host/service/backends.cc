@@ -3,6 +3,12 @@
 // What is known of the backends. A probe or a list that does not answer in its time counts as
 // answered "no", so that a hung backend holds up its own users only; an answer that comes later is
 // taken when it comes.
+//
+// The breaker. What one user meets may be of that user alone: a member of a cluster that is down, a
+// sandbox whose agent tells what it likes. So failures in a row only make the backend suspected: its
+// probe decides. Until it has, which is probe_deadline at most, what would ask the engine for its own
+// sake (creates, stops, status) waits for the verdict instead of finding out for itself, each with a
+// timeout of its own; what runs in open sandboxes goes on.
 #include <algorithm>
 #include <utility>
 
@@ -106,16 +112,26 @@ void Service::Core::Report(int backend, csb_status code, std::string_view messag
     return;
   }
   if (!b.breaker.Failed()) return;
-  if (!from_sandbox) return OpenBreaker(b, message);
-  // Code in a sandbox may have taken its agent over and tell what it likes: for such a failure the
-  // backend itself is asked before it is closed to everybody.
+  std::string reason(message.substr(0, 500));
+  bool silent;
   {
     std::lock_guard lock(backends_mutex);
-    if (b.suspected) return;
-    b.suspected = true;
-    b.suspicion = std::string(message.substr(0, 500));
+    silent = b.overdue;
+    if (silent) {
+      reason = b.probe->reason + " (" + reason + ")";
+    } else {
+      // Who goes on failing does not have a backend that is well probed without a pause.
+      if (b.suspected || Timers::Clock::now() < b.trusted_until) return;
+      b.suspected = true;
+      b.suspicion = std::move(reason);
+    }
   }
-  Probe(backend);
+  silent ? OpenBreaker(b, reason) : Probe(backend);
+}
+
+bool Service::Core::Suspected(int backend) {
+  std::lock_guard lock(backends_mutex);
+  return backends[static_cast<size_t>(backend)]->suspected;
 }
 
 void Service::Core::OpenBreaker(BackendState& b, std::string_view reason) {
@@ -173,12 +189,13 @@ void Service::Core::Probe(int backend) {
 void Service::Core::OnProbe(int backend, uint64_t number, ProbeResult result, bool answered) {
   BackendState& b = *backends[static_cast<size_t>(backend)];
   bool open = false, list = false;
-  std::string reason = result.reason;
+  std::string reason = result.reason, cleared;
   const bool available = result.available;
   {
     std::lock_guard lock(backends_mutex);
     if (!answered && (!b.probing || b.probes != number)) return;  // it came in time
     if (answered) b.probing = false;
+    b.overdue = !answered;
     if (draining.load()) return;
     if (!b.probe || b.probe->available != available) {
       const std::string line =
@@ -191,10 +208,18 @@ void Service::Core::OnProbe(int backend, uint64_t number, ProbeResult result, bo
     b.checked_ms = WallMs();
     if (std::exchange(b.suspected, false)) {
       open = !available;
-      if (open) reason += " (" + b.suspicion + ")";
+      if (open) {
+        reason += " (" + b.suspicion + ")";
+      } else {
+        cleared = b.suspicion;
+        b.trusted_until = b.probed_at + options.breaker_trust;
+      }
     }
     list = available && b.list != ListState::kListed && b.list != ListState::kSilent && !b.listing;
   }
+  if (!cleared.empty())
+    Log(CSB_LOG_INFO, "backend " + b.instance.name() + " stays in use: operations failed in a row (" +
+                          cleared + "), but its probe finds it well");
   if (available) {
     if (b.breaker.Close()) Log(CSB_LOG_INFO, "backend " + b.instance.name() + " is back");
   } else if (open) {
@@ -325,7 +350,7 @@ void Service::Core::AdoptLive(const UserPtr& user, int backend, const json::Valu
     user->slot = true;
     slots.fetch_add(1);
   }
-  BecomeLive(user, backend);
+  BecomeLive(user, backend, info);
 }
 
 // For those whom other backends listed before this one answered.
@@ -346,6 +371,7 @@ bool Service::Core::ReadyLocked(const BackendState& b) const {
   if (!b.probe->available) return true;
   // What was well long ago may not be: wait for the fresh answer.
   if (b.probing && Timers::Clock::now() > b.probed_at + 2 * options.probe_refresh) return false;
+  if (b.suspected) return false;
   return b.list != ListState::kPending;
 }
 

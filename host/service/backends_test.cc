@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pins, adoption, breakers, hung backends, records.
+// Pins, adoption, hung backends, records.
 #include <gmock/gmock.h>
 
 #include <fstream>
@@ -278,47 +278,6 @@ TEST_F(BackendsTest, ABackendWhoseSubmitHangsDelaysOnlyItsOwnUsers) {
   docker->HangSubmit(CSB_OP_PROBE, false);
   EXPECT_TRUE(Eventually([&] { return Shell(*service, "alice")->Wait().code == CSB_OK; }));
   EXPECT_TRUE(docker->Live("alice"));
-}
-
-TEST_F(BackendsTest, TheBreakerOpensAfterFailuresAndClosesAfterAProbe) {
-  Make();
-  options.mode = "docker";
-  options.breaker_open = 300ms;
-  Start();
-  ASSERT_TRUE(services->Logged("docker is available"));
-  docker->Fail(CSB_OP_CREATE, Error{CSB_E_UNAVAILABLE, "connection refused", "", true});
-  docker->Hold(CSB_OP_PROBE);
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_E_UNAVAILABLE);
-  EXPECT_EQ(docker->count(CSB_OP_CREATE), 3);
-  auto reply = Shell(*service, "alice");
-  EXPECT_EQ(reply->Wait().code, CSB_E_UNAVAILABLE);
-  EXPECT_THAT(reply->message, HasSubstr("connection refused"));
-  EXPECT_EQ(docker->count(CSB_OP_CREATE), 3) << "not asked again";
-  EXPECT_TRUE(services->Logged("is left alone"));
-  docker->Fail(CSB_OP_CREATE, std::nullopt);
-  ASSERT_TRUE(docker->WaitHeld(CSB_OP_PROBE, 1)) << "the trial";
-  docker->Release(CSB_OP_PROBE);
-  ASSERT_TRUE(Eventually([&] { return Shell(*service, "alice")->Wait().code == CSB_OK; }));
-}
-
-TEST_F(BackendsTest, FailuresOfLiveUsersOpenItOnlyIfTheProbeAgrees) {
-  Start();
-  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
-  docker->Fail(CSB_OP_SHELL, Error{CSB_E_UNAVAILABLE, "I am broken, said the agent", "", true});
-  for (int i = 0; i < 10; ++i) Shell(*service, "alice")->Wait();
-  EXPECT_EQ(docker->count(CSB_OP_SHELL), 11) << "a lie of one sandbox closes nobody else's";
-  docker->SetAvailable(false, "daemon gone");
-  ASSERT_TRUE(Eventually([&] {
-    auto reply = Shell(*service, "alice");
-    return reply->Wait().message.find("daemon gone") != std::string::npos;
-  }));
-  const int before = docker->count(CSB_OP_SHELL);
-  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_E_UNAVAILABLE);
-  EXPECT_EQ(docker->count(CSB_OP_SHELL), before);
-  EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_E_UNAVAILABLE);
-  docker->SetAvailable(true);
-  docker->Fail(CSB_OP_SHELL, std::nullopt);
-  ASSERT_TRUE(Eventually([&] { return Shell(*service, "alice")->Wait().code == CSB_OK; }));
 }
 
 TEST_F(BackendsTest, ABackendThatComesUpIsUsedAndAdopted) {

@@ -4,12 +4,13 @@
 //
 //   Breaker breaker(3);
 //   if (auto reason = breaker.OpenReason()) return Unavailable(*reason);
-//   if (breaker.Failed("connection refused")) ProbeLater();   // it just opened
-//   breaker.Close();                                          // the probe found it well again
+//   if (breaker.Failed()) Probe();             // enough of them: is it the backend?
+//   breaker.Open("connection refused");        // the probe says so …
+//   breaker.Close();                           // … or it is well: failures are counted anew
 //
-// Closed: failures in a row are counted, a success starts over. At the limit it opens, and stays
-// open until a probe (the half-open trial, made by the owner after a while) closes it. Thread-safe;
-// IsOpen is one atomic load, for the way of every request.
+// Closed: failures in a row are counted, a success starts over. At the limit the owner asks a probe
+// and opens it, or not. It stays open until a probe (the half-open trial, made by the owner after a
+// while) closes it. Thread-safe; IsOpen is one atomic load, for the way of every request.
 #pragma once
 
 #include <atomic>
@@ -26,8 +27,7 @@ class Breaker {
 
   bool IsOpen() const { return open_.load(std::memory_order_acquire); }
   std::optional<std::string> OpenReason() const;
-  // true: the limit is reached and the breaker is closed still. The caller opens it, or asks a
-  // probe first where the failure came out of a sandbox and so may be a lie.
+  // true: the limit is reached and the breaker is closed still; so it is with every further failure.
   bool Failed();
   void Succeeded() {
     if (failures_.load(std::memory_order_relaxed) != 0) failures_.store(0, std::memory_order_relaxed);

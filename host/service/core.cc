@@ -362,7 +362,8 @@ void Service::Core::MarkAbsent(User& user) {
   if (!user.live) return;
   user.live = false;
   BackendState& b = *backends[static_cast<size_t>(user.backend)];
-  metrics.SetSandboxes(b.index, static_cast<double>(b.live.fetch_sub(1) - 1));
+  b.live.fetch_sub(1);
+  metrics.SandboxEnded(b.index, user.member);
   if (user.idle_timer != 0) timers.Cancel(std::exchange(user.idle_timer, 0));
   if (user.control == Control::kNone) ReleaseSlot(user);
 }

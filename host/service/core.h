@@ -62,8 +62,10 @@ struct BackendState {
   int64_t checked_ms = 0;
   bool probing = false;    // a probe is at the backend
   uint64_t probes = 0;     // started
-  bool suspected = false;  // operations fail; the next probe decides on the breaker
+  bool overdue = false;    // the one at the backend has had its time
+  bool suspected = false;  // operations fail; the probe under way decides on the breaker
   std::string suspicion;
+  Timers::Clock::time_point trusted_until{};  // a probe has just cleared it
   Timers::Id retry_timer = 0;
   ListState list = ListState::kPending;
   bool listing = false;
@@ -107,7 +109,8 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
   void RunEnd(const UserPtr& user, const OpPtr& op);  // stop, destroy
   void OnReady(const UserPtr& user, const OpPtr& op, int backend, bool was_live, bool was_pinned,
                Outcome outcome);
-  void BecomeLive(const UserPtr& user, int backend);  // locked
+  void BecomeLive(const UserPtr& user, int backend, const json::Value& info);  // locked
+  void NoteMember(User& user, const json::Value& info);                        // locked
   void Refuse(const UserPtr& user, const OpPtr& op, int backend, bool was_pinned, Error error);
   // Where the user's sandbox or files are; *backend stays -1 when nowhere.
   std::optional<Error> FindHome(User& user, int* backend, bool* live);
@@ -129,6 +132,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
   // backends.cc
   void StartCall(int backend, CallRequest request, const OpPtr& follow, std::function<void(Outcome)> done);
   void Report(int backend, csb_status code, std::string_view message, bool from_sandbox);
+  bool Suspected(int backend);
   void OpenBreaker(BackendState& b, std::string_view reason);
   void ScheduleRetry(BackendState& b);
   void Probe(int backend);

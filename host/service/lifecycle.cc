@@ -28,13 +28,16 @@ void Service::Core::StartControl(const UserPtr& user, const OpPtr& op) {
   const bool create = !op || op->op == CSB_OP_CREATE;
   std::string pin;
   bool live;
+  int backend;
   {
     std::lock_guard lock(user->mutex);
     live = user->live;
+    backend = user->backend;
     pin = user->pin;
   }
   std::vector<int> needs;
   if (live) {
+    if (Suspected(backend)) needs.push_back(backend);
   } else if (!pin.empty()) {
     if (const int index = IndexOf(pin); index >= 0) needs.push_back(index);
   } else if (create) {
@@ -190,8 +193,9 @@ void Service::Core::OnReady(const UserPtr& user, const OpPtr& op, int backend, b
   {
     std::lock_guard lock(user->mutex);
     if (!user->live) {
-      BecomeLive(user, backend);
+      BecomeLive(user, backend, *info);
     } else if (restart) {
+      NoteMember(*user, *info);
       ++user->generation;  // what ran before is gone and tells nothing of this one
       ArmIdleFromNow(user);
     }
@@ -205,15 +209,24 @@ void Service::Core::OnReady(const UserPtr& user, const OpPtr& op, int backend, b
   Pump(user);
 }
 
-void Service::Core::BecomeLive(const UserPtr& user, int backend) {
+void Service::Core::BecomeLive(const UserPtr& user, int backend, const json::Value& info) {
   BackendState& b = *backends[static_cast<size_t>(backend)];
   user->live = true;
   user->destroyed = false;
   user->backend = backend;
   ++user->generation;
   user->last_active = Timers::Clock::now();
-  metrics.SetSandboxes(backend, static_cast<double>(b.live.fetch_add(1) + 1));
+  b.live.fetch_add(1);
+  user->member = metrics.SandboxStarted(backend, json::GetString(info, "member").value_or(""));
   ArmIdleFromNow(user);
+}
+
+// An engine may have moved a sandbox while nobody asked.
+void Service::Core::NoteMember(User& user, const json::Value& info) {
+  const std::string_view member = json::GetString(info, "member").value_or("");
+  if (!user.live || member == user.member) return;
+  metrics.SandboxEnded(user.backend, user.member);
+  user.member = metrics.SandboxStarted(user.backend, member);
 }
 
 // stop, destroy

@@ -177,6 +177,7 @@ void Service::Core::StartStatus(const OpPtr& op) {
     std::lock_guard lock(op->user->mutex);
     op->ArmDeadline();
     if (op->user->live) {
+      if (Suspected(op->user->backend)) needs.push_back(op->user->backend);
     } else if (op->user->pin.empty()) {
       needs = AllBackends();
     } else if (const int index = IndexOf(op->user->pin); index >= 0) {
@@ -235,6 +236,8 @@ void Service::Core::RunStatus(const OpPtr& op) {
                   core->MarkAbsent(*user);  // it went away unseen
                 else if (running && settled && !user->live && !user->dead)
                   core->AdoptLive(user, target, *running);  // another process made it
+                else if (running && settled)
+                  core->NoteMember(*user, *running);
               }
               op->Finish(std::move(o));
               core->MaybeForget(user);
@@ -279,7 +282,13 @@ void Service::Core::StartListAll(const OpPtr& op) {
         for (const auto& info : sandboxes->GetArray()) {
           const auto id = json::GetString(info, "user_id");
           if (!id || !CheckUserId(*id)) continue;
-          const UserPtr user = core->LockUser(*id).first;
+          UserPtr user;
+          {
+            auto [found, lock] = core->LockUser(*id);
+            user = std::move(found);
+            if (user->backend == static_cast<int>(i) && json::GetString(info, "status") == "running")
+              core->NoteMember(*user, info);
+          }
           const std::string merged = core->MergeInfo(*user, static_cast<int>(i), json::ToString(info));
           w.RawValue(merged.data(), merged.size(), rapidjson::kObjectType);
           core->MaybeForget(user);

@@ -50,6 +50,7 @@ struct ServiceOptions {
   std::chrono::milliseconds probe_refresh{30000};
   std::chrono::milliseconds adopt_deadline{5000};  // how long users wait for a backend's first list
   std::chrono::milliseconds breaker_open{10000};
+  std::chrono::milliseconds breaker_trust{1000};  // how long failures count for less than a good probe
   int breaker_failures = 3;
   std::chrono::milliseconds record_flush{5000};
   GuardTimes guard;

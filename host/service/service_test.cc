@@ -315,6 +315,48 @@ TEST_F(ServiceTest, MetricsComeAsCreditAllows) {
   EXPECT_EQ(cancelled->Wait().code, CSB_E_CANCELLED);
 }
 
+// "type" and "member" are what a backend of a cluster adds; "enforced" and others pass as well.
+TEST_F(ServiceTest, TheMemberIsInTheInfoAndInTheMetrics) {
+  Make();
+  docker->SetMember("alice", "m1");
+  docker->SetMember("bob", "m1");
+  docker->Put("carol", true);
+  docker->SetMember("carol", "m2");
+  Start();
+  const auto metric = [&](const std::string& labels, int n) {
+    const std::string text = Ask(*service, CSB_OP_METRICS, "")->Wait().output;
+    return text.find("csb_sandboxes{" + labels + "} " + std::to_string(n) + "\n") != std::string::npos;
+  };
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(Ask(*service, CSB_OP_CREATE, "bob")->Wait().code, CSB_OK);
+  EXPECT_EQ(Shell(*service, "dave")->Wait().code, CSB_OK);
+  EXPECT_TRUE(metric(R"(backend="docker")", 1)) << "dave's has no member";
+  EXPECT_TRUE(metric(R"(backend="docker",member="m1")", 2));
+  EXPECT_TRUE(metric(R"(backend="docker",member="m2")", 1)) << "carol's was adopted";
+  const auto status = Json(Ask(*service, CSB_OP_STATUS, "alice")->Wait().result);
+  EXPECT_EQ(json::GetString(status, "member"), "m1");
+  EXPECT_EQ(json::GetString(status, "type"), "container");
+  const auto dave = Json(Ask(*service, CSB_OP_STATUS, "dave")->Wait().result);
+  EXPECT_EQ(json::Find(dave, "member"), nullptr);
+  // What the engine moves is seen with the next answer that says so.
+  docker->SetMember("alice", "m3");
+  EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_OK);
+  docker->SetMember("bob", "m3");
+  EXPECT_EQ(Ask(*service, CSB_OP_RESTART, "bob")->Wait().code, CSB_OK);
+  docker->SetMember("carol", "m3");
+  const auto list = Json(Ask(*service, CSB_OP_LIST, "")->Wait().result);
+  const auto sandboxes = (*json::Find(list, "sandboxes")).GetArray();
+  EXPECT_EQ(std::count_if(sandboxes.begin(), sandboxes.end(),
+                          [](const auto& info) { return json::GetString(info, "member") == "m3"; }),
+            3);
+  EXPECT_TRUE(metric(R"(backend="docker",member="m3")", 3));
+  EXPECT_TRUE(metric(R"(backend="docker",member="m1")", 0));
+  for (const char* user : {"alice", "bob", "carol", "dave"})
+    EXPECT_EQ(Ask(*service, CSB_OP_STOP, user)->Wait().code, CSB_OK);
+  EXPECT_TRUE(metric(R"(backend="docker",member="m3")", 0));
+  EXPECT_TRUE(metric(R"(backend="docker")", 0));
+}
+
 TEST_F(ServiceTest, TheAuditLogHasNoCode) {
   Start();
   Ask(*service, CSB_OP_SHELL, "alice", R"({"command":"echo geheim"})")->Wait();

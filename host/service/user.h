@@ -46,6 +46,7 @@ struct User {
   bool slot = false;        // counts against max_sandboxes
   int backend = -1;         // index, while live
   uint64_t generation = 0;  // of the live sandbox; rises with each
+  std::string member;       // the member of a cluster that the metrics count the live sandbox on
   std::string pin;          // the backend that holds the files, loaded or not; empty: none
   std::vector<int> listed;  // backends whose list had the user
 

@@ -28,6 +28,7 @@ struct FakeBackend::Op {
   FakeBackend* backend;
   uint32_t op;
   uint32_t flags;
+  bool hangs = false;  // came while everything hung, and stays so
   std::string user, payload;
   const csb_events* events;
   void* ctx;
@@ -64,7 +65,7 @@ FakeBackend::FakeBackend(std::string name, HostServices& services) : name_(std::
       [](csb_op* handle, csb_status cause) {
         auto op = reinterpret_cast<Op*>(handle)->self;
         FakeBackend* b = op->backend;
-        if (b->Locked([&] { return b->hang_; })) return;
+        if (b->Locked([&] { return b->hang_ || op->hangs; })) return;
         b->threads_->Post([op, b, cause] {
           b->Finish(op, cause, "", {cause, "cancelled at the backend", "", false});
         });
@@ -132,7 +133,7 @@ csb_status FakeBackend::Submit(csb_backend* backend, const csb_request* request,
       return it->second.Fill(error);
     if (Lifecycle(op->op) && ++self->sandboxes_[op->user].lifecycle > 1)
       self->violations_.push_back("two life-cycle steps of " + op->user + " at once");
-    hang = self->hang_;
+    hang = op->hangs = self->hang_;
     hold = self->holding_.count(op->op) > 0;
     op->self = op;
     *out = reinterpret_cast<csb_op*>(op.get());
@@ -146,8 +147,9 @@ csb_status FakeBackend::Submit(csb_backend* backend, const csb_request* request,
 std::string FakeBackend::InfoOf(const std::string& user, const Sandbox& sandbox) const {
   return R"({"user_id":")" + user + R"(","container_id":"c-)" + user + R"(","status":")" +
          (sandbox.live ? "running" : "stopped") +
-         R"(","created_at":"2026-01-01T00:00:00.000Z","last_used":null,"execution_count":0,"backend":"?","enforced":)" +
-         enforced_ + "}";
+         R"(","created_at":"2026-01-01T00:00:00.000Z","last_used":null,"execution_count":0,"backend":"?",)" +
+         (sandbox.member.empty() ? "" : R"("type":"container","member":")" + sandbox.member + R"(",)") +
+         R"("enforced":)" + enforced_ + "}";
 }
 
 void FakeBackend::Run(const OpPtr& op) {
@@ -159,6 +161,8 @@ void FakeBackend::Run(const OpPtr& op) {
     if (op->ended.load()) return;
     if (auto it = failures_.find(op->op); it != failures_.end()) {
       failure = it->second;
+    } else if (auto own = user_failures_.find({op->user, op->op}); own != user_failures_.end()) {
+      failure = own->second;
     } else if (op->op == CSB_OP_PROBE) {
       result =
           available_
@@ -263,6 +267,12 @@ void FakeBackend::Fail(uint32_t op, std::optional<Error> error) {
     if (error) failures_.emplace(op, *error);
   });
 }
+void FakeBackend::FailFor(const std::string& user, uint32_t op, std::optional<Error> error) {
+  Locked([&] {
+    user_failures_.erase({user, op});
+    if (error) user_failures_.emplace(std::pair(user, op), *error);
+  });
+}
 void FakeBackend::FailSubmit(uint32_t op, std::optional<Error> error) {
   Locked([&] {
     submit_failures_.erase(op);
@@ -292,6 +302,9 @@ void FakeBackend::Put(const std::string& user, bool live) {
     sandboxes_[user].made = true;
     sandboxes_[user].live = live;
   });
+}
+void FakeBackend::SetMember(const std::string& user, std::string member) {
+  Locked([&] { sandboxes_[user].member = std::move(member); });
 }
 void FakeBackend::Lose(const std::string& user) {
   Locked([&] { sandboxes_[user].live = false; });

@@ -21,6 +21,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "clara_sandbox/plugin.h"
@@ -39,7 +40,8 @@ class FakeBackend {
   // What comes of this kind waits for Release; a cancel still ends it.
   void Hold(uint32_t op);
   void Release(uint32_t op);
-  void Fail(uint32_t op, std::optional<Error> error);        // asynchronously; nullopt: works again
+  void Fail(uint32_t op, std::optional<Error> error);  // asynchronously; nullopt: works again
+  void FailFor(const std::string& user, uint32_t op, std::optional<Error> error);
   void FailSubmit(uint32_t op, std::optional<Error> error);  // from submit itself
   void Hang(bool on = true);
   void HangSubmit(uint32_t op, bool on = true);  // submit of this kind does not return
@@ -47,6 +49,8 @@ class FakeBackend {
   void SetEnforced(std::string json);
   // Puts a sandbox there, as another process would.
   void Put(const std::string& user, bool live);
+  // Its info says so from now on.
+  void SetMember(const std::string& user, std::string member);
   // Ends it unseen: the next operation finds none.
   void Lose(const std::string& user);
 
@@ -67,6 +71,7 @@ class FakeBackend {
   struct Sandbox {
     bool made = false;  // has files
     bool live = false;
+    std::string member;
     int lifecycle = 0;  // steps under way
   };
   using OpPtr = std::shared_ptr<Op>;
@@ -91,6 +96,7 @@ class FakeBackend {
   std::set<uint32_t> holding_, hanging_submits_;
   std::vector<OpPtr> held_;
   std::map<uint32_t, Error> failures_, submit_failures_;
+  std::map<std::pair<std::string, uint32_t>, Error> user_failures_;
   std::map<uint32_t, int> counts_;
   std::map<uint32_t, std::string> payloads_;
   std::map<uint32_t, uint64_t> deadlines_;
