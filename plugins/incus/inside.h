@@ -27,6 +27,8 @@ bool HasPython(AgentChannel& channel);
 std::vector<std::string> InstallPython();
 // Of hosts elsewhere, this one's included where it has one.
 Result<int> CountBridges(Engine& engine, const std::string& instance);
+// Bytes of all files of the root filesystem, a little more than less; 0: it can't be told.
+Result<uint64_t> UsedByRoot(Engine& engine, const std::string& instance);
 // Until a virtual machine's own agent answers: no event tells of it.
 Status AwaitMachine(Engine& engine, const std::string& instance, Engine::Limit limit);
 

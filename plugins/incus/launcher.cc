@@ -368,13 +368,13 @@ Status Launcher::FitRoot(const InstanceSpec& spec, uint64_t disk) {
     const std::lock_guard lock(mutex_);
     if (unpacked_.contains(image)) return {};
   }
-  auto state = engine_.State(spec.name, kAskLimit);
-  if (!state) return state.error();
-  // A pool that does not tell keeps the guess.
-  if (state->disk == 0) return {};
-  if (Status s = engine_.ResizeRoot(spec.name, spec.pool, disk + state->disk, kChangeLimit); !s) return s;
+  // What the pool tells leaves out what the instance shares with its image.
+  auto taken = UsedByRoot(engine_, spec.name);
+  if (!taken) return taken.error();
+  if (*taken == 0) return {};  // the guess is kept
+  if (Status s = engine_.ResizeRoot(spec.name, spec.pool, disk + *taken, kChangeLimit); !s) return s;
   const std::lock_guard lock(mutex_);
-  if (!image.empty()) unpacked_[image] = state->disk;
+  if (!image.empty()) unpacked_[image] = *taken;
   return {};
 }
 
