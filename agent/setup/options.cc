@@ -97,6 +97,7 @@ bool* Flag(Options& options, const std::string& name) {
   if (name == "--own-workspace") return &options.own_workspace;
   if (name == "--hosts") return &options.hosts;
   if (name == "--lo") return &options.loopback;
+  if (name == "--close-lxc") return &options.close_lxc;
   return nullptr;
 }
 

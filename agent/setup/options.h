@@ -29,6 +29,7 @@ struct Options {
   bool own_workspace = false;
   bool hosts = false;
   bool loopback = false;
+  bool close_lxc = false;
   Ipv4Setup ipv4;
   std::string block_routes;
   std::string seccomp;
@@ -68,6 +69,8 @@ inline constexpr std::string_view kUsage =
     "  --oom-events FILE     memory.events or memory.oom_control of the sandbox's cgroup\n"
     "  --hosts               write localhost to an /etc/hosts that is missing or empty\n"
     "  --lo                  bring the loopback interface up\n"
+    "  --close-lxc           make lxcfs read-only, and hide /dev/fuse, /dev/net/tun and /proc/keys; needs\n"
+    "                        CAP_SYS_ADMIN\n"
     "  --address A/PREFIX    give eth0, or the only other interface, this IPv4 address, and turn its IPv6 "
     "off\n"
     "  --gateway A           the default route goes there; of the same network\n"

@@ -20,6 +20,7 @@
 #include "agent/setup/agent_lock.h"
 #include "agent/setup/background.h"
 #include "agent/setup/folders.h"
+#include "agent/setup/mounts.h"
 #include "agent/setup/network.h"
 #include "agent/setup/options.h"
 #include "agent/setup/privileges.h"
@@ -65,6 +66,10 @@ Status SetUp(Options& options) {
     auto program = ReadSeccompProgram(options.seccomp);
     if (!program) return program.error();
     seccomp = std::move(*program);
+  }
+  if (options.close_lxc) {
+    if (auto closed = MakeMountsReadOnly("fuse.lxcfs"); !closed) return closed;
+    if (auto hidden = HideFiles({"/dev/fuse", "/dev/net/tun", "/proc/keys"}); !hidden) return hidden;
   }
   if (options.own_workspace)
     if (auto owned = OwnWorkspace(options.server.identity); !owned) return owned;

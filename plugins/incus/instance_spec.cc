@@ -92,7 +92,7 @@ Devices DevicesOf(const Options& options, const InstanceSpec& spec) {
                     {"path", kToolsInside},
                     {"readonly", spec.init.empty() ? "true" : "false"}};
   if (!options.vm && spec.channel == ChannelKind::kSocket && !spec.control.empty())
-    // Shifted, so that inside it is root's, and the agent sees that nobody else can put sockets there.
+    // Shifted, so that inside it is root's and not nobody's, who owns all that comes from outside.
     out["control"] = {{"type", "disk"},
                       {"source", spec.control},
                       {"path", kControlInside},
@@ -143,6 +143,7 @@ std::vector<std::string> AgentCommand(const Options& options, const InstanceSpec
              {"--workspace", kWorkspaceInside, "--own-workspace", "--user", std::to_string(options.user),
               "--group", std::to_string(options.group), "--idle-timeout",
               std::to_string(options.idle_timeout), "--python", "auto", "--seccomp", kSeccompInside});
+  if (!options.vm) out.push_back("--close-lxc");
   if (!options.vm && options.boot == Boot::kAgent) {
     out.insert(out.end(), {"--lo", "--hosts"});
     if (const Attachment& net = spec.network; !net.address.empty())
