@@ -48,7 +48,31 @@ class Group:
         return None
 
 
-class Hardening(SandboxChecks, unittest.TestCase):
+class ClosedChecks:
+    def test_what_lxc_lets_in_of_the_machine_is_closed(self):
+        """lxcfs writes to the machine's own files, as its root, what anybody inside writes to its own."""
+        found = json.loads(self.service.post("closed", "execute", code="""
+import json, os
+def opens(path, flags):
+    try:
+        os.close(os.open(path, flags))
+    except OSError:
+        return False
+    return True
+paths = [os.path.join(folder, name) for folder, _, names in os.walk("/sys/devices/system/cpu") for name in names]
+paths += ["/proc/" + name for name in ("cpuinfo", "meminfo", "stat", "uptime", "loadavg", "swaps", "diskstats")]
+print(json.dumps({"tried": len(paths), "open": [path for path in paths if opens(path, os.O_WRONLY)],
+                  "devices": [path for path in ("/dev/fuse", "/dev/net/tun") if os.path.exists(path)
+                              and os.stat(path).st_rdev != os.makedev(1, 3)],
+                  "keys": open("/proc/keys").read() if os.path.exists("/proc/keys") else "",
+                  "lxcfs": [line.split()[5].split(",")[0] for line in open("/proc/self/mountinfo") if " fuse.lxcfs " in line]}))
+""")["output"])
+        self.assertGreater(found["tried"], 10)
+        self.assertEqual((found["open"], found["devices"], found["keys"]), ([], [], ""))
+        self.assertEqual(set(found["lxcfs"]), {"ro"}, "the engine has no lxcfs, or it is open")
+
+
+class Hardening(ClosedChecks, SandboxChecks, unittest.TestCase):
     mode = "incus"
 
     def test_what_the_engine_was_told(self):
@@ -137,7 +161,7 @@ print(any(name.startswith('CSB_') or name.startswith('INCUS') for name in os.env
             self.assertLess(int(wrote["output"].split()[-1]), int(root["size"]), wrote)
 
 
-class ImageInit(SandboxChecks, unittest.TestCase):
+class ImageInit(ClosedChecks, SandboxChecks, unittest.TestCase):
     """The image's own process 1, and the agent beside it."""
     mode = "incus"
 
