@@ -5,12 +5,12 @@
 
 #include "clara_sandbox/cpp/json.h"
 #include "host/commands/ask.h"
+#include "host/commands/check_probe.h"
 #include "host/commands/commands.h"
 #include "host/commands/machine.h"
 #include "host/commands/print.h"
 #include "host/config/host_options.h"
 #include "host/log/logger.h"
-#include "host/service/policy.h"
 
 namespace csb::host {
 namespace {
@@ -21,46 +21,12 @@ void Append(Findings& to, Findings from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
-std::string Text(const json::Value& object, std::string_view name) {
-  return OneLine(json::GetString(object, name).value_or(""));
-}
-
-// One finding for the backend and one for each limit that it cannot enforce. True if it can serve.
 bool CheckBackend(BackendInstance& backend, Timers& timers, Findings& findings) {
-  const std::string name = "backend " + backend.name();
   auto answer = Ask(backend, timers, CSB_OP_PROBE, "", "{}", std::chrono::seconds(15));
-  if (!answer) {
-    findings.push_back({Level::kFail, name, answer.error().message, answer.error().hint});
-    return false;
-  }
-  auto probe = json::ParseObject(*answer);
-  if (!probe) {
-    findings.push_back({Level::kFail, name, "its probe's answer is " + probe.error().message, ""});
-    return false;
-  }
-  if (!json::GetBool(*probe, "available").value_or(false)) {
-    const std::string reason = Text(*probe, "reason");
-    findings.push_back({Level::kFail, name, reason.empty() ? "not available" : reason, Text(*probe, "hint")});
-    return false;
-  }
-  std::string text = Text(*probe, "version");
-  if (const std::string isolation = Text(*probe, "isolation"); !isolation.empty()) text += "; " + isolation;
-  findings.push_back({Level::kOk, name, text, Text(*probe, "hint")});
-  if (const json::Value* enforces = json::Find(*probe, "enforces");
-      enforces != nullptr && enforces->IsObject())
-    for (const auto& member : enforces->GetObject())
-      if (member.value.IsObject() && !json::GetBool(member.value, "enforced").value_or(true)) {
-        const std::string limit = OneLine({member.name.GetString(), member.name.GetStringLength()});
-        const bool required =
-            std::find(kProtections.begin(), kProtections.end(), limit) != kProtections.end();
-        findings.push_back(
-            {required ? Level::kWarn : Level::kOk, name,
-             limit + " is not enforced: " + Text(member.value, "by"),
-             required ? "A service beyond loopback refuses this, unless sandbox.allow_unenforced names " +
-                            limit + "."
-                      : std::string()});
-      }
-  return true;
+  if (answer) return CheckProbe(backend.name(), *answer, findings);
+  findings.push_back(
+      {Level::kFail, "backend " + backend.name(), answer.error().message, answer.error().hint});
+  return false;
 }
 
 void CheckApp(App& app, Findings& findings, bool& can_serve) {

@@ -41,6 +41,8 @@ inline constexpr char kSchemas[] = R"json({
   "memory_usage_mb": {"type": ["number", "null"]},
   "cpu_percent": {"type": ["number", "null"]},
   "backend": {"type": "string"},
+  "type": {"enum": ["container", "vm"], "description": "Of a backend that makes both."},
+  "member": {"type": "string", "description": "Of the engine's cluster: where it is. Absent outside a cluster."},
   "limits": {"type": "object"},
   "enforced": {"type": "object", "description": "What is really enforced, read back from the sandbox.",
     "additionalProperties": {"type": "object", "properties": {
