@@ -3,6 +3,9 @@
 
 #include <gmock/gmock.h>
 
+#include <thread>
+
+#include "plugins/common/agent_channel_testing.h"
 #include "plugins/common/json_testing.h"
 
 namespace csb {
@@ -103,6 +106,77 @@ TEST(ReadBack, TextIsBoundedAndPrintable) {
       for (const char c : part) EXPECT_GE(static_cast<unsigned char>(c), 0x20) << key;
     }
 }
+
+// What its own kernel says of a machine is what bounds it: no group is to be seen there.
+TEST(ReadBack, AMachineIsAsLargeAsItsKernelSays) {
+  ReadBackContext context = Context();
+  context.machine = true;
+  const std::string report = R"({"machine":{"memory":520093696,"processors":2}})";
+  auto e = EnforcedOf(report, context);
+  ASSERT_TRUE(e) << e.error().message;
+  EXPECT_TRUE((*e)["memory"].enforced);
+  EXPECT_EQ((*e)["memory"].value, "496 MiB");
+  EXPECT_THAT((*e)["memory"].by, HasSubstr("virtual machine"));
+  EXPECT_TRUE((*e)["cpu"].enforced);
+  EXPECT_EQ((*e)["cpu"].value, "2 cores");
+  EXPECT_TRUE((*e)["pids"].enforced);
+  EXPECT_EQ((*e)["pids"].value, "own kernel");
+  // A container that claims to be one is none.
+  auto container = EnforcedOf(report, Context());
+  ASSERT_TRUE(container);
+  for (const char* key : {"memory", "cpu", "pids"}) EXPECT_FALSE((*container)[key].enforced) << key;
+}
+
+TEST(ReadBack, AMachineThatSaysNothingHoldsNothing) {
+  ReadBackContext context = Context();
+  context.machine = true;
+  for (const std::string_view hostile : kHostileJson) {
+    auto e = EnforcedOf(R"({"machine":)" + std::string(hostile) + "}", context);
+    ASSERT_TRUE(e) << hostile;
+    for (const char* key : {"memory", "cpu"}) EXPECT_FALSE((*e)[key].enforced) << key << " " << hostile;
+    auto parts =
+        EnforcedOf(R"({"machine":{"memory":)" + std::string(hostile) + R"(,"processors":"two"}})", context);
+    ASSERT_TRUE(parts) << hostile;
+    EXPECT_FALSE((*parts)["cpu"].enforced) << hostile;
+  }
+}
+
+class SucceedsInsideTest : public csb::testing::ChannelTest {
+ protected:
+  // What SucceedsInside says when the agent answers so; "" : the agent goes without an answer.
+  bool Ask(const std::string& done, const std::string& command = "command -v python3") {
+    Ready();
+    std::thread agent([&] {
+      const auto open = agent_->Expect(csb::testing::Kind::kOpen);
+      opened_ = open.payload;
+      if (done.empty()) return agent_->Close();
+      agent_->Send(csb::testing::Kind::kOutput, 1, open.stream, "/usr/bin/python3\n");
+      agent_->Send(csb::testing::Kind::kDone, 0, open.stream, done);
+    });
+    const bool said = SucceedsInside(*channel_, command);
+    agent.join();
+    return said;
+  }
+
+  std::string opened_;
+};
+
+TEST_F(SucceedsInsideTest, AnExitOf0IsASuccess) {
+  EXPECT_TRUE(Ask(csb::testing::ProgramDone(0), "test \"$HOME\" = '/x' \\ && echo \n"));
+  const json::Document asked = Json(opened_);
+  const json::Value* args = json::Find(asked, "args");
+  ASSERT_NE(args, nullptr) << opened_;
+  EXPECT_EQ(json::GetString(asked, "op"), "shell");
+  EXPECT_EQ(json::GetString(*args, "command"), "test \"$HOME\" = '/x' \\ && echo \n") << "as it was given";
+}
+
+TEST_F(SucceedsInsideTest, AnotherExitIsNone) { EXPECT_FALSE(Ask(csb::testing::ProgramDone(1))); }
+TEST_F(SucceedsInsideTest, AKilledOneIsNone) { EXPECT_FALSE(Ask(csb::testing::ProgramDone(137, "signal"))); }
+TEST_F(SucceedsInsideTest, AnErrorIsNone) {
+  EXPECT_FALSE(Ask(R"({"code":10,"message":"no such program","hint":"","retryable":false})"));
+}
+TEST_F(SucceedsInsideTest, AnAgentThatGoesIsNone) { EXPECT_FALSE(Ask("")); }
+TEST_F(SucceedsInsideTest, AResultWithoutAnExitIsNone) { EXPECT_FALSE(Ask(R"({"code":0,"result":{}})")); }
 
 }  // namespace
 }  // namespace csb

@@ -9,6 +9,7 @@
 #include "plugins/common/rfc3339.h"
 #include "plugins/common/web_socket_fake_server.h"
 #include "plugins/incus/engine_json.h"
+#include "plugins/incus/names.h"
 
 namespace csb::incus {
 namespace {
@@ -326,7 +327,10 @@ std::vector<FakeIncus::Instance> FakeIncus::Instances() const {
 
 size_t FakeIncus::volumes() const {
   const std::lock_guard lock(mutex_);
-  return volumes_.size();
+  return static_cast<size_t>(std::count_if(volumes_.begin(), volumes_.end(), [](const auto& entry) {
+    const auto kind = entry.second.config.find(kKeyKind);
+    return kind == entry.second.config.end() || kind->second != "tools";
+  }));
 }
 
 size_t FakeIncus::profiles() const {
@@ -334,9 +338,9 @@ size_t FakeIncus::profiles() const {
   return profiles_.size() - profiles_.count("default");
 }
 
-size_t FakeIncus::Most() const {
+size_t FakeIncus::made() const {
   const std::lock_guard lock(mutex_);
-  return most_;
+  return made_;
 }
 
 void FakeIncus::RemoveVolume(const std::string& name) {
@@ -363,6 +367,11 @@ void FakeIncus::Fail(const std::string& method, const std::string& part, int cod
 void FakeIncus::Before(const std::string& method, const std::string& part, std::function<void()> fn) {
   const std::lock_guard lock(mutex_);
   rules_.push_back({method, part, 0, "", 1, true, std::move(fn)});
+}
+
+void FakeIncus::FailStarts(int times) {
+  const std::lock_guard lock(mutex_);
+  no_starts_ = times;
 }
 
 void FakeIncus::SetDown(bool down) {
@@ -486,8 +495,10 @@ FakeIncus::Reply FakeIncus::Do(const std::string& method, const std::string& tar
   const std::vector<std::string> path = Parts(target.substr(0, mark));
   const std::string body = request.substr(request.find("\r\n\r\n") + 4);
   if (path.size() == 1)
-    return {200, R"({"auth":"trusted","environment":{"server_version":"6.0.4","server_name":"m1","server_clustered":)" +
-                     std::string(members_.empty() ? "false" : "true") + "}}"};
+    return {
+        200,
+        R"({"auth":"trusted","environment":{"server_version":"6.0.4","server_name":"m1","server_clustered":)" +
+            std::string(members_.empty() ? "false" : "true") + "}}"};
   if (path[1] == "instances") return OfInstances(method, path, query, body);
   if (path[1] == "profiles") return OfProfiles(method, path, request, body);
   if (path[1] == "storage-pools") return OfPools(method, path, query, body);
@@ -566,12 +577,16 @@ FakeIncus::Reply FakeIncus::Create(const std::string& query, const std::string& 
                               "\": Failed loading custom volume: Storage volume not found");
   if (instances_.contains(made.name))
     return refused(500, "UNIQUE constraint failed: instances.project_id, instances.name");
-  if (json::GetBool(*doc, "start").value_or(false)) {
+  const bool filler = made.config[kKeyKind] == "filler";
+  const bool starts = json::GetBool(*doc, "start").value_or(false);
+  const bool stuck = starts && !filler && std::exchange(no_starts_, std::max(0, no_starts_ - 1)) > 0;
+  if (starts && !stuck) {
     made.status = "Running";
     made.config["volatile.last_state.power"] = "RUNNING";
   }
   instances_[made.name] = std::move(made);
-  most_ = std::max(most_, instances_.size());
+  if (!filler) ++made_;
+  if (stuck) return {.code = 500, .metadata = "Failed to start: out of luck", .async = true};
   return {.metadata = R"({"id":"","status_code":200})", .async = true};
 }
 
@@ -601,8 +616,9 @@ FakeIncus::Reply FakeIncus::Execute(const Instance& instance, const std::string&
     for (const auto& [operation, exec] : execs_)
       if (exec->instance == instance.name && !exec->Over()) outputs_[id] += exec->host + ".sock\n";
     outputs_.try_emplace(id);
-    return {.metadata = R"({"id":")" + id + R"(","status_code":200,"metadata":{"return":0,"output":{"1":"/logs/)" +
-                        id + R"("}}})",
+    return {.metadata = R"({"id":")" + id +
+                        R"(","status_code":200,"metadata":{"return":0,"output":{"1":"/logs/)" + id +
+                        R"("}}})",
             .async = true};
   }
   std::string host;
@@ -630,8 +646,7 @@ FakeIncus::Reply FakeIncus::OfProfiles(const std::string& method, const std::vec
   const auto it = profiles_.find(path[2]);
   if (it == profiles_.end()) return {404, "Profile not found"};
   ProfileInfo& profile = it->second;
-  if (method == "GET")
-    return {200, ToJson([&](json::Writer& w) { Write(w, profile); }), profile.etag};
+  if (method == "GET") return {200, ToJson([&](json::Writer& w) { Write(w, profile); }), profile.etag};
   if (method == "DELETE") {
     profiles_.erase(it);
     return {};
@@ -677,11 +692,17 @@ FakeIncus::Reply FakeIncus::OfVolumes(const std::string& method, const std::stri
     return {};
   }
   if (name.empty())
-    return {200, ToArray(volumes_, [this](json::Writer& w, const Volume& v) { WriteVolume(w, v, UsersOf(v)); })};
+    return {200,
+            ToArray(volumes_, [this](json::Writer& w, const Volume& v) { WriteVolume(w, v, UsersOf(v)); })};
   const auto it = volumes_.find(name);
   if (it == volumes_.end()) return {404, "Storage pool volume not found"};
   const std::vector<std::string> users = UsersOf(it->second);
   if (method == "GET") return {200, ToJson([&](json::Writer& w) { WriteVolume(w, it->second, users); })};
+  if (method == "PATCH") {
+    if (auto doc = json::ParseObject(body))
+      for (const auto& [key, value] : ReadConfig(*doc, "config")) it->second.config[key] = value;
+    return {};
+  }
   if (!users.empty()) return {400, "The storage volume is still in use"};
   volumes_.erase(it);
   return {};

@@ -44,7 +44,7 @@ class FakeIncus {
     std::string name;
     Config config;
     std::string location = "none";
-    std::string created;           // "": now
+    std::string created;                    // "": now
     std::vector<std::string> used_by = {};  // besides the instances that are there
   };
   struct Image {
@@ -59,7 +59,7 @@ class FakeIncus {
 
   void Add(Instance instance);
   void Add(Volume volume);
-  void Add(ProfileInfo profile);  // the ETag is the server's
+  void Add(ProfileInfo profile);                                                  // the ETag is the server's
   void AddMember(const std::string& name, const std::string& status = "Online");  // from then on a cluster
   void SetPools(std::vector<PoolInfo> pools);
   void SetImages(std::vector<Image> images);
@@ -70,9 +70,9 @@ class FakeIncus {
   Instance Of(const std::string& instance) const;  // empty when there is none
   Volume VolumeOf(const std::string& name) const;
   std::vector<Instance> Instances() const;
-  size_t volumes() const;
+  size_t volumes() const;  // tools left out
   size_t profiles() const;
-  size_t Most() const;  // instances at once so far
+  size_t made() const;                          // instances so far; fillers of tools left out
   void RemoveVolume(const std::string& name);   // as by hand, whoever uses it
   void RemoveProfile(const std::string& name);  // likewise
 
@@ -82,6 +82,8 @@ class FakeIncus {
   // `done`: the server does the work all the same.
   void Fail(const std::string& method, const std::string& part, int code, const std::string& message,
             int times = 1, bool done = false);
+  // The next instances are made, but do not start.
+  void FailStarts(int times);
   // Every answer is an error, as of a server that goes.
   void SetDown(bool down);
   // Runs on the connection's thread, once, right before that request is served.
@@ -125,8 +127,8 @@ class FakeIncus {
   Reply Create(const std::string& query, const std::string& body);
   Reply ChangeState(Instance& instance, const std::string& body);
   Reply Execute(const Instance& instance, const std::string& body);
-  Reply OfProfiles(const std::string& method, const std::vector<std::string>& path, const std::string& request,
-                   const std::string& body);
+  Reply OfProfiles(const std::string& method, const std::vector<std::string>& path,
+                   const std::string& request, const std::string& body);
   Reply OfPools(const std::string& method, const std::vector<std::string>& path, const std::string& query,
                 const std::string& body);
   Reply OfVolumes(const std::string& method, const std::string& name, const std::string& query,
@@ -149,7 +151,8 @@ class FakeIncus {
   std::vector<std::string> requests_;
   uint64_t next_ = 1;
   bool down_ = false, mute_ = false;
-  size_t most_ = 0;
+  size_t made_ = 0;
+  int no_starts_ = 0;
   std::unique_ptr<csb::testing::FakeServer> server_;
 };
 

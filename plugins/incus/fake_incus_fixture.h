@@ -84,7 +84,8 @@ class FakeIncusTest : public ::testing::Test {
     options_.limits = {.memory = 64 << 20, .cpu = 1, .pids = 64};
     options_.max_instances = 20;
     reactor_ = *Reactor::Create("incus-test");
-    engine_ = std::make_unique<Engine>(*reactor_, *HttpClient::Create(*reactor_, server_.endpoint()), "default");
+    engine_ =
+        std::make_unique<Engine>(*reactor_, *HttpClient::Create(*reactor_, server_.endpoint()), "default");
   }
   ~FakeIncusTest() override { engine_.reset(); }
 
@@ -101,7 +102,10 @@ class FakeIncusTest : public ::testing::Test {
     server_.SetDown(false);
   }
 
-  std::string InstanceOf(const std::string& user, uint64_t generation = 1) const {
+  // That the record names.
+  std::string InstanceOf(const std::string& user) const { return RecordOf(user).instance; }
+  // As a record that the test writes names it.
+  std::string InstanceOf(const std::string& user, uint64_t generation) const {
     return names_.Instance(KeyOf(user), generation);
   }
   std::string VolumeOf(const std::string& user) const { return names_.Volume(KeyOf(user)); }
@@ -113,7 +117,7 @@ class FakeIncusTest : public ::testing::Test {
   bool HasRecord(const std::string& user) const { return server_.HasProfile(names_.Record(KeyOf(user))); }
   Record NewRecord(const std::string& user) const {
     return {.user = user,
-            .instance = InstanceOf(user),
+            .instance = InstanceOf(user, 1),
             .generation = 1,
             .pool = "default",
             .volume = VolumeOf(user),
@@ -124,7 +128,8 @@ class FakeIncusTest : public ::testing::Test {
             .etag = {}};
   }
   void Write(const Record& record) {
-    server_.Add(ProfileInfo{names_.Record(KeyOf(record.user)), incus::ConfigOf(record, kInstallation), "", {}});
+    server_.Add(
+        ProfileInfo{names_.Record(KeyOf(record.user)), incus::ConfigOf(record, kInstallation), "", {}});
   }
   Config Ours(const std::string& kind, const Config& more = {}) const {
     Config out = {{kKeyInstallation, kInstallation}, {kKeyKind, kind}};
@@ -138,8 +143,8 @@ class FakeIncusTest : public ::testing::Test {
     return {{"workspace", {{"type", "disk"}, {"pool", "default"}, {"source", volume}}}};
   }
   // An instance, its volume and its record as a create of that user makes them. Status "new": not started.
-  std::string AddUsers(const std::string& user, const std::string& status, const std::string& host = kDeadHost,
-                       const std::string& machine = kHere) {
+  std::string AddUsers(const std::string& user, const std::string& status,
+                       const std::string& host = kDeadHost, const std::string& machine = kHere) {
     AddVolume(user);
     Write(NewRecord(user));
     Config config = Ours("sandbox", {{kKeyUser, user}, {kKeyHost, host}, {kKeyMachine, machine}});
@@ -155,11 +160,8 @@ class FakeIncusTest : public ::testing::Test {
     const std::string name = names_.Pooled(host, n);
     const Config config = Ours("pool", {{kKeyHost, host}, {kKeyMachine, machine}});
     server_.Add(FakeIncus::Volume{.name = name, .config = config, .created = created});
-    server_.Add({.name = name,
-                 .status = status,
-                 .config = config,
-                 .devices = Workspace(name),
-                 .created = created});
+    server_.Add(
+        {.name = name, .status = status, .config = config, .devices = Workspace(name), .created = created});
     return name;
   }
 

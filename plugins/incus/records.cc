@@ -73,8 +73,9 @@ Result<Record> RecordOf(const ProfileInfo& profile) {
   if (!CheckUserId(out.user) || out.instance.empty() || out.volume.empty() || out.pool.empty() ||
       number.ec != std::errc())
     return wrong;
+  // Without them it would be one without any.
   auto limits = json::ParseObject(member(kLimits));
-  if (!limits) return wrong;
+  if (!limits || member(kLimits).empty()) return wrong;
   out.limits = ReadLimits(*limits);
   return out;
 }

@@ -134,6 +134,11 @@ class Sweeper {
       if (HostAlive(names_.hosts(), maker)) return;
       // A host elsewhere makes the volume a moment before its instance.
       if (Get(volume.config, kKeyMachine) != registry_.machine() && !Old(volume.created)) return;
+      // Once more: it may have become a user's since the lists, who has stopped his sandbox already.
+      auto records = registry_.records().All();
+      if (!records) return;
+      for (const Record& record : *records)
+        if (record.volume == volume.name) return;
       // Refused by the engine where something uses it meanwhile.
       const Status gone = engine_.DeleteVolume(pool_, volume.name, volume.location, kChangeLimit);
       if (!gone) host_.LogDebug(gone.error().message);
