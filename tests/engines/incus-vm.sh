@@ -1,7 +1,7 @@
 #!/bin/sh
 # An Incus engine for tests in which virtual machines run: an emulated machine, as the real one may have no KVM, nor the
 # kernel's vhost_vsock. In it, a kernel of its own, incusd, and its VMs; all that is slow, and nothing of it is faked.
-#   incus-vm.sh up [--https PORT]   start it (a running one stays), in half a minute; the first time makes it: minutes
+#   incus-vm.sh up [--https PORT] [--cpus 1]   start it (a running one stays), in half a minute; minutes the first time
 #   incus-vm.sh down [--purge]      stop it, and forget what it has stored; --purge its folder too
 #   incus-vm.sh env                 shell lines that point at it: eval "$(tests/engines/incus-vm.sh env)"
 #   incus-vm.sh pid                 the process id of the emulator
@@ -22,11 +22,12 @@ cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/clara-sandbox-tests
 dir=${CSB_ENGINE_DIR:-$cache/incus-vm}
 action=${1:-}
 [ $# -eq 0 ] || shift
-listen='' purge='' given="$*"
+listen='' cpus=2 purge='' given="$*"
 while [ $# -gt 0 ]; do
   case "$1" in
     --dir) dir=${2:?--dir needs a folder} && shift ;;
     --https) listen=${2:?--https needs a port} && shift ;;
+    --cpus) cpus=${2:?--cpus needs a number} && shift ;;
     --purge) purge=1 ;;
     *) die "unknown option '$1'" "see the first lines of tests/engines/incus-vm.sh" ;;
   esac
@@ -34,6 +35,7 @@ while [ $# -gt 0 ]; do
 done
 folder_check 90
 case "$listen" in *[!0-9]*) die "--https takes a port, not '$listen'" ;; esac
+case "$cpus" in [1-8]) ;; *) die "--cpus takes a number from 1 to 8, not '$cpus'" ;; esac
 case "$action" in up | down | env | pid) ;; *) die "unknown action '$action'" "use: incus-vm.sh up|down|env|pid" ;; esac
 
 # shellcheck disable=SC2086 # none of the options has a blank
