@@ -191,7 +191,11 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
   }
   if (!created) {
     *no_folders = channel == ChannelKind::kSocket && SeesNoFolders(created.error());
-    if (created.error().code != CSB_E_CONFLICT) made = true;  // half of it may be there
+    // Half of it may be there; unless it is another host's, which was faster.
+    if (created.error().code != CSB_E_CONFLICT) {
+      auto half = engine_.Instance(wanted.instance, kAskLimit);
+      made = half && half->Get(kKeyHost) == host_id_;
+    }
     return give_up(created.error());
   }
   made = true;
@@ -420,6 +424,10 @@ void Launcher::NoteEnd(const std::string& instance) {
 }
 
 Status Launcher::Remove(const std::string& instance) {
+  auto info = engine_.Instance(instance, kAskLimit);
+  if (!info && info.error().code != CSB_E_NOT_FOUND) return info.error();
+  // A name that somebody else has taken stands for his.
+  if (info && info->Get(kKeyInstallation) != names_.installation()) return {};
   if (Status s = engine_.DeleteInstance(instance, kChangeLimit); !s) return s;
   RemoveSlot(instance);
   return {};

@@ -23,6 +23,8 @@ constexpr std::chrono::seconds kCleanDelay{10};
 constexpr milliseconds kRefillDelay{500};
 // What another host is making, and has not started.
 constexpr milliseconds kMakingLimit{30'000};
+// No host makes it any more; by the engine's clock and ours.
+constexpr std::chrono::minutes kMadeByNobody{5};
 // An event may have been missed.
 constexpr milliseconds kLook{1'000};
 // Two hosts that go on getting in each other's way.
@@ -32,6 +34,11 @@ constexpr int kTurns = 8;
 Error Paused(const std::string& instance) {
   return {CSB_E_CONFLICT, "the instance " + instance + " is frozen",
           "incus resume " + instance + "; what runs in it goes on then", true};
+}
+
+Error NotOurs(const std::string& instance) {
+  return {CSB_E_CONFLICT, "an instance " + instance + " that is not ours is in the way",
+          "incus rename it, or delete it", false};
 }
 
 bool NeverStarted(const InstanceInfo& info) {
@@ -200,7 +207,12 @@ Status Registry::Retire(const std::string& key, const Record& record) {
   Record next = record;
   ++next.generation;
   next.instance = names_.Instance(key, next.generation);
-  if (Status s = records_.Replace(key, next); !s) return s;
+  if (Status s = records_.Replace(key, next); !s) {
+    if (s.error().code == CSB_E_CONFLICT) return s;
+    // A member that does not answer holds up the answer, not the change.
+    auto now = records_.Read(key);
+    if (!now || now->instance != next.instance) return s;
+  }
   RemoveLater(record.instance);
   return {};
 }
@@ -253,35 +265,41 @@ void Registry::LetGoOfStreams() {
   }
 }
 
+uint64_t Registry::Happened() {
+  const std::lock_guard lock(mutex_);
+  return events_;
+}
+
+void Registry::AwaitEvent(uint64_t seen) {
+  std::unique_lock lock(mutex_);
+  happened_.wait_for(lock, kLook, [&] { return events_ != seen; });
+}
+
 Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
   // Of this machine: whoever made it held the lock that we hold, and has died or given up.
   if (info.Get(kKeyMachine) == machine_) return false;
+  if (const auto at = ParseRfc3339(info.created);
+      at && std::chrono::system_clock::now() - *at > kMadeByNobody)
+    return false;
   const auto until = Clock::now() + kMakingLimit;
   while (Clock::now() < until) {
-    uint64_t seen = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      seen = events_;
-    }
+    const uint64_t seen = Happened();
     auto now = engine_.Instance(info.name, kAskLimit);
     if (!now && now.error().code == CSB_E_NOT_FOUND) return false;
     if (!now) return now.error();
     if (!NeverStarted(*now)) return true;
-    std::unique_lock lock(mutex_);
-    happened_.wait_for(lock, kLook, [&] { return events_ != seen; });
+    AwaitEvent(seen);
   }
   return Error{CSB_E_UNAVAILABLE,
                "the instance " + info.name + " is being made by another host, which does not end",
-               "if no host makes it any more: incus delete " + info.name, true};
+               "try again; one that no host makes any more is given up after five minutes", true};
 }
 
 // Null: there is none, and the record, where there is one, names the next.
 Result<std::shared_ptr<Sandbox>> Registry::AttachTo(const Record& record, const std::string& key) {
   if (const auto down = cluster_.Down(record.member)) return *down;
   auto info = engine_.Instance(record.instance, kAskLimit);
-  if (info && info->Get(kKeyInstallation) != names_.installation())
-    return Error{CSB_E_CONFLICT, "an instance " + info->name + " that is not ours is in the way",
-                 "incus rename it, or delete it", false};
+  if (info && info->Get(kKeyInstallation) != names_.installation()) return NotOurs(info->name);
   if (info && NeverStarted(*info)) {
     auto there = AwaitMade(*info);
     if (!there) return there.error();
@@ -306,7 +324,11 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachTo(const Record& record, const 
     return SandboxPtr();
   }
   if (info->status == "Frozen") return Paused(info->name);
+  const auto begun = Clock::now();
   auto sandbox = launcher_.Attach(*info, record.user, record.limits, LostHandler());
+  // One that its maker has only just started may refuse the first.
+  if (!sandbox && Clock::now() - begun < kLook)
+    sandbox = launcher_.Attach(*info, record.user, record.limits, LostHandler());
   if (sandbox) {
     Keep(*sandbox);
     return sandbox;
@@ -441,24 +463,6 @@ Status Registry::EnsureVolume(const std::string& key, Record& record, bool* made
   if (record.member.empty() || has->location.empty() || has->location == record.member) return {};
   record.member = has->location;
   return records_.Replace(key, record);
-}
-
-// Files of a member that is evacuated go to another one; it still answers.
-Status Registry::FollowEvacuation(const std::string& key, Record& record, const Conversation& talk) {
-  if (record.member.empty() || !cluster_.Evacuated(record.member)) return {};
-  auto place = cluster_.Place(record.limits, "");
-  if (!place) return place.error();
-  const std::string& to = place->member();
-  talk.progress("the member " + record.member + " is evacuated: the files move to " + to);
-  host_.LogInfo("the files of " + record.volume + " move from " + record.member + " to " + to);
-  if (Status s = engine_.MoveVolume(record.pool, record.volume, record.member, to, kCreateLimit); !s)
-    return s;
-  record.member = to;
-  if (Status s = records_.Replace(key, record); !s) return s;
-  auto again = records_.Read(key);
-  if (!again) return again.error();
-  record = *again;
-  return {};
 }
 
 // One turn at it; CSB_E_CONFLICT: another host does the same, and is to be looked at again.
@@ -624,6 +628,7 @@ Result<bool> Registry::StopLocked(const std::string& user, const std::string& ke
       auto info = engine_.Instance(record->instance, kAskLimit);
       if (!info && info.error().code == CSB_E_NOT_FOUND) return alive;
       if (!info) return info.error();
+      if (info->Get(kKeyInstallation) != names_.installation()) return NotOurs(info->name);
       if (info->status == "Error")
         return Error{CSB_E_UNAVAILABLE, "the member " + info->location + " of the cluster does not answer",
                      "incus cluster list tells why", true};
@@ -696,18 +701,34 @@ Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purg
   Destroyed out;
   auto lock = Lock(key);
   if (!lock) return lock.error();
-  auto record = records_.Read(key);
-  if (!record && record.error().code == CSB_E_NOT_FOUND) return out;
-  if (!record) return record.error();
-  auto stopped = StopLocked(user, key);
-  if (!stopped) return stopped.error();
-  out.existed = true;
-  out.files_remain = !purge;
-  if (!purge) return out;
-  if (Status s = RemoveVolume(*record); !s) return s.error();
-  // Last: until then it says where files are.
-  if (Status s = records_.Remove(key); !s) return s.error();
-  return out;
+  for (int turn = 0;; ++turn) {
+    auto record = records_.Read(key);
+    if (!record && record.error().code == CSB_E_NOT_FOUND) return out;
+    if (!record) return record.error();
+    auto stopped = StopLocked(user, key);
+    if (!stopped) return stopped.error();
+    out.existed = true;
+    out.files_remain = !purge;
+    if (!purge) return out;
+    if (!record->member.empty())
+      if (Status s = AwaitMove(key); !s) return s.error();
+    record = records_.Read(key);
+    if (!record && record.error().code == CSB_E_NOT_FOUND) return out;
+    if (!record) return record.error();
+    if (Status s = RemoveVolume(*record); !s) return s.error();
+    if (!record->left.empty())  // by a move
+      if (Status s = engine_.DeleteVolume(record->pool, record->volume, record->left, kChangeLimit); !s)
+        return s.error();
+    // Another host may have made one anew meanwhile, with files that somebody was told of.
+    auto made = engine_.Instance(record->instance, kAskLimit);
+    auto now = records_.Read(key);
+    if (!now && now.error().code == CSB_E_NOT_FOUND) return out;
+    if (!now) return now.error();
+    if ((made || now->etag != record->etag) && turn < kTurns) continue;
+    // Last: until then it says where files are.
+    if (Status s = records_.Remove(key); !s) return s.error();
+    return out;
+  }
 }
 
 Result<Record> Registry::RecordOf(const std::string& user) const {
