@@ -197,8 +197,9 @@ class Engine {
   Status DeleteVolume(const std::string& pool, const std::string& name, const std::string& member,
                       Limit limit);  // gone: no error
   Result<std::vector<VolumeInfo>> Volumes(const std::string& pool, const std::string& prefix, Limit limit);
-  // To another member of the cluster; it must be in no instance's use.
-  Status MoveVolume(const std::string& pool, const std::string& name, const std::string& from,
+  // To another member of the cluster, where it has the same name; nothing should be writing to it.
+  // CSB_E_CONFLICT: there is one.
+  Status CopyVolume(const std::string& pool, const std::string& name, const std::string& from,
                     const std::string& to, Limit limit);
 
   // ---- images ----

@@ -112,16 +112,11 @@ Result<std::vector<VolumeInfo>> Engine::Volumes(const std::string& pool, const s
       [&](const json::Value& metadata) { return ReadVolumes(metadata, prefix); });
 }
 
-// A copy, and then the old one's end: what a move of the engine's own does as well.
-Status Engine::MoveVolume(const std::string& pool, const std::string& name, const std::string& from,
+Status Engine::CopyVolume(const std::string& pool, const std::string& name, const std::string& from,
                           const std::string& to, Limit limit) {
-  const Deadline deadline(limit);
-  if (Status s = impl_->Change("POST", VolumesPath(pool) + impl_->query + TargetQuery(to),
-                               "copy the volume " + name + " from " + from + " to " + to, limit,
-                               CopyBody(pool, name, from));
-      !s)
-    return s;
-  return DeleteVolume(pool, name, from, deadline.left());
+  return impl_->Change("POST", VolumesPath(pool) + impl_->query + TargetQuery(to),
+                       "copy the volume " + name + " from " + from + " to " + to, limit,
+                       CopyBody(pool, name, from));
 }
 
 // ---- images ----

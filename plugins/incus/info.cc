@@ -92,8 +92,9 @@ Result<std::string> List(Registry& registry) {
   if (!records) return records.error();
   // Listing connects to none: a host that is connected counts as one that uses the sandbox.
   std::map<std::string, std::string> status;
-  if (auto instances =
-          registry.engine().Instances(kKeyInstallation, registry.names().installation(), kAskLimit))
+  auto instances =
+      registry.engine().Instances(kKeyInstallation, registry.names().installation(), kAskLimit);
+  if (instances)
     for (const InstanceInfo& info : *instances)
       status[info.name] = info.status == "Frozen"  ? "paused"
                           : info.status == "Error" ? "unreachable"
@@ -110,7 +111,9 @@ Result<std::string> List(Registry& registry) {
         continue;
       }
       const auto it = status.find(record.instance);
-      Write(w, FactsOf(record, it == status.end() ? "stopped" : it->second), vm);
+      // Those of a member that is down are not in the list.
+      const bool unknown = !instances || registry.cluster().Down(record.member);
+      Write(w, FactsOf(record, it != status.end() ? it->second : unknown ? "unreachable" : "stopped"), vm);
     }
     w.EndArray();
     w.EndObject();

@@ -15,5 +15,7 @@ inline constexpr std::chrono::milliseconds kProbeLimit{3'000};
 inline constexpr std::chrono::milliseconds kChangeLimit{30'000};
 // An image is downloaded, or copied on a pool that can't do better.
 inline constexpr std::chrono::milliseconds kCreateLimit{120'000};
+// Of a user's files to another member.
+inline constexpr std::chrono::milliseconds kMoveLimit{600'000};
 
 }  // namespace csb::incus

@@ -24,7 +24,7 @@ namespace csb::incus {
 
 // Config keys of instances, volumes and profiles.
 inline constexpr char kKeyInstallation[] = "user.clara-sandbox.installation";
-inline constexpr char kKeyKind[] = "user.clara-sandbox.kind";  // sandbox pool workspace record tools filler
+inline constexpr char kKeyKind[] = "user.clara-sandbox.kind";  // sandbox pool workspace record tools filler move
 inline constexpr char kKeyUser[] = "user.clara-sandbox.user";  // the exact id; on a pooled one once claimed
 inline constexpr char kKeyHost[] = "user.clara-sandbox.host";  // of a pooled one
 inline constexpr char kKeyChannel[] = "user.clara-sandbox.channel";  // socket exec
@@ -49,6 +49,8 @@ class Names {
   std::string prefix() const { return "clara-" + installation_.substr(0, 8) + "-"; }
   std::string Record(std::string_view key) const { return prefix() + std::string(key); }
   std::string Volume(std::string_view key) const { return prefix() + std::string(key); }
+  // There while a host moves the user's files to another member.
+  std::string Move(std::string_view key) const { return prefix() + "move-" + std::string(key); }
   std::string Instance(std::string_view key, uint64_t generation) const {
     return prefix() + std::string(key) + "-" + std::to_string(generation);
   }

@@ -16,6 +16,7 @@ constexpr char kInstance[] = "user.clara-sandbox.instance";
 constexpr char kGeneration[] = "user.clara-sandbox.generation";
 constexpr char kPool[] = "user.clara-sandbox.pool";
 constexpr char kVolume[] = "user.clara-sandbox.volume";
+constexpr char kLeft[] = "user.clara-sandbox.left";
 constexpr char kMember[] = "user.clara-sandbox.member";
 constexpr char kCreated[] = "user.clara-sandbox.created";
 constexpr char kOfImage[] = "user.clara-sandbox.image";
@@ -47,6 +48,7 @@ Config ConfigOf(const Record& record, const std::string& installation) {
                 {kOfImage, record.image},
                 {kLimits, TextOf(record.limits)}};
   if (!record.member.empty()) out[kMember] = record.member;
+  if (!record.left.empty()) out[kLeft] = record.left;
   return out;
 }
 
@@ -64,6 +66,7 @@ Result<Record> RecordOf(const ProfileInfo& profile) {
   out.pool = member(kPool);
   out.volume = member(kVolume);
   out.member = member(kMember);
+  out.left = member(kLeft);
   out.created_at = member(kCreated);
   out.image = member(kOfImage);
   out.etag = profile.etag;
@@ -110,6 +113,9 @@ Result<std::vector<Record>> Records::All(bool* complete) const {
   std::vector<Record> out;
   if (complete != nullptr) *complete = true;
   for (const ProfileInfo& profile : *profiles) {
+    if (const auto kind = profile.config.find(kKeyKind);
+        kind != profile.config.end() && kind->second == "move" && names_.KeyIn(profile.name).empty())
+      continue;
     auto record = RecordOf(profile);
     if (record && names_.Record(KeyOf(record->user)) == profile.name)
       out.push_back(*std::move(record));

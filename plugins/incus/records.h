@@ -29,6 +29,7 @@ struct Record {
   uint64_t generation = 0;   // of that name, for the next; see FirstGeneration
   std::string pool, volume;  // of the workspace
   std::string member;        // that the volume is on; "" where any has it
+  std::string left;          // a member with a copy that is not up to date, and is to be deleted
   std::string created_at;    // RFC 3339
   std::string image;         // as it was asked for
   Limits limits;             // of the last sandbox

@@ -105,7 +105,14 @@ class Registry {
   Result<Record> NewRecord(const std::string& user, const std::string& key, const Limits& limits,
                            const std::string& image, const std::string& member);
   Status EnsureVolume(const std::string& key, Record& record, bool* made);
+  // Files of a member that is evacuated go to another one (evacuation.cc). The record is read anew.
   Status FollowEvacuation(const std::string& key, Record& record, const Conversation& talk);
+  Status MoveFiles(const std::string& key, Record& record, const std::string& to);
+  Status BeginMove(const std::string& key);
+  Status AwaitMove(const std::string& key);  // of another host
+  // Lifecycle events so far; and until there is one more, or it is time to look again.
+  uint64_t Happened();
+  void AwaitEvent(uint64_t seen);
   Status Retire(const std::string& key, const Record& record);
   Result<bool> StopLocked(const std::string& user, const std::string& key);
   Status RemoveVolume(const Record& record);
