@@ -197,10 +197,10 @@ class Engine {
   Status DeleteVolume(const std::string& pool, const std::string& name, const std::string& member,
                       Limit limit);  // gone: no error
   Result<std::vector<VolumeInfo>> Volumes(const std::string& pool, const std::string& prefix, Limit limit);
-  // To another member of the cluster, where it has the same name; nothing should be writing to it.
-  // CSB_E_CONFLICT: there is one.
-  Status CopyVolume(const std::string& pool, const std::string& name, const std::string& from,
-                    const std::string& to, Limit limit);
+  // To another member of the cluster, where it has the same name, and this config; nothing should be writing
+  // to it. CSB_E_CONFLICT: there is one.
+  Status CopyVolume(const std::string& pool, const std::string& name, const std::string& description,
+                    const Config& config, const std::string& from, const std::string& to, Limit limit);
 
   // ---- images ----
   // By alias or fingerprint, of those the server has. type: "container" or "virtual-machine": an alias may

@@ -332,11 +332,14 @@ std::string RootBody(const std::string& pool, uint64_t size) {
   });
 }
 
-std::string CopyBody(const std::string& pool, const std::string& name, const std::string& from) {
+std::string CopyBody(const std::string& pool, const std::string& name, const std::string& description,
+                     const Config& config, const std::string& from) {
   return Object([&](json::Writer& w) {
     json::Member(w, "name", name);
     json::Member(w, "type", "custom");
     json::Member(w, "content_type", "filesystem");
+    json::Member(w, "description", description);
+    WriteConfig(w, config);
     json::Key(w, "source");
     w.StartObject();
     json::Member(w, "type", "copy");

@@ -80,7 +80,8 @@ std::vector<ImageInfo> FindCached(const json::Value& metadata, std::string_view 
 Config ReadConfig(const json::Value& object, const char* member);
 Devices ReadDevices(const json::Value& object, const char* member);
 
-std::string CopyBody(const std::string& pool, const std::string& name, const std::string& from);
+std::string CopyBody(const std::string& pool, const std::string& name, const std::string& description,
+                     const Config& config, const std::string& from);
 std::string ProfileBody(const std::string& name, const std::string& description, const Config& config);
 std::string VolumeBody(const std::string& name, const std::string& description, const Config& config);
 std::string NetworkBody(const std::string& name, const Config& config);

@@ -112,11 +112,11 @@ Result<std::vector<VolumeInfo>> Engine::Volumes(const std::string& pool, const s
       [&](const json::Value& metadata) { return ReadVolumes(metadata, prefix); });
 }
 
-Status Engine::CopyVolume(const std::string& pool, const std::string& name, const std::string& from,
-                          const std::string& to, Limit limit) {
+Status Engine::CopyVolume(const std::string& pool, const std::string& name, const std::string& description,
+                          const Config& config, const std::string& from, const std::string& to, Limit limit) {
   return impl_->Change("POST", VolumesPath(pool) + impl_->query + TargetQuery(to),
                        "copy the volume " + name + " from " + from + " to " + to, limit,
-                       CopyBody(pool, name, from));
+                       CopyBody(pool, name, description, config, from));
 }
 
 // ---- images ----

@@ -101,7 +101,13 @@ Status Registry::MoveFiles(const std::string& key, Record& record, const std::st
     if (Status s = launcher_.Remove(name); !s) return s;
   }
   host_.LogInfo("the files of " + record.volume + " move from " + from + " to " + to);
-  const auto copy = [&] { return engine_.CopyVolume(record.pool, record.volume, from, to, kMoveLimit); };
+  // The engine would keep none of it, nor tell whose the copy is.
+  Config config = volume->config;
+  std::erase_if(config, [](const auto& entry) { return entry.first.starts_with("volatile."); });
+  const auto copy = [&] {
+    return engine_.CopyVolume(record.pool, record.volume, "clara-sandbox: a user's files", config, from, to,
+                              kMoveLimit);
+  };
   Status copied = copy();
   if (!copied && copied.error().code == CSB_E_CONFLICT) {
     // Of a move that was cut off, or of a member that was evacuated before: not what the record names.

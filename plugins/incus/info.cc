@@ -92,8 +92,7 @@ Result<std::string> List(Registry& registry) {
   if (!records) return records.error();
   // Listing connects to none: a host that is connected counts as one that uses the sandbox.
   std::map<std::string, std::string> status;
-  auto instances =
-      registry.engine().Instances(kKeyInstallation, registry.names().installation(), kAskLimit);
+  auto instances = registry.engine().Instances(kKeyInstallation, registry.names().installation(), kAskLimit);
   if (instances)
     for (const InstanceInfo& info : *instances)
       status[info.name] = info.status == "Frozen"  ? "paused"

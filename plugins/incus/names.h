@@ -24,7 +24,8 @@ namespace csb::incus {
 
 // Config keys of instances, volumes and profiles.
 inline constexpr char kKeyInstallation[] = "user.clara-sandbox.installation";
-inline constexpr char kKeyKind[] = "user.clara-sandbox.kind";  // sandbox pool workspace record tools filler move
+// sandbox pool workspace record move tools filler
+inline constexpr char kKeyKind[] = "user.clara-sandbox.kind";
 inline constexpr char kKeyUser[] = "user.clara-sandbox.user";  // the exact id; on a pooled one once claimed
 inline constexpr char kKeyHost[] = "user.clara-sandbox.host";  // of a pooled one
 inline constexpr char kKeyChannel[] = "user.clara-sandbox.channel";  // socket exec

@@ -23,6 +23,8 @@ constexpr std::chrono::seconds kCleanDelay{10};
 constexpr milliseconds kRefillDelay{500};
 // What another host is making, and has not started.
 constexpr milliseconds kMakingLimit{30'000};
+// From the record of a start to its end.
+constexpr milliseconds kStartingLimit{3'000};
 // No host makes it any more; by the engine's clock and ours.
 constexpr std::chrono::minutes kMadeByNobody{5};
 // An event may have been missed.
@@ -43,6 +45,17 @@ Error NotOurs(const std::string& instance) {
 
 bool NeverStarted(const InstanceInfo& info) {
   return !info.alive() && info.Get("volatile.last_state.power").empty();
+}
+
+// To the engine it is stopped as long as its start is not through, though that is recorded. Or its server
+// went down with it.
+bool MayBeStarting(const InstanceInfo& info) {
+  return !info.alive() && info.Get("volatile.last_state.power") == "RUNNING";
+}
+
+bool OlderThan(const InstanceInfo& info, std::chrono::minutes age) {
+  const auto at = ParseRfc3339(info.created);
+  return at && std::chrono::system_clock::now() - *at > age;
 }
 
 // An operation of somebody's holds it: it is looked at again.
@@ -194,6 +207,7 @@ void Registry::CleanDead(const std::string& user) {
   auto info = engine_.Instance(record->instance, kAskLimit);
   // Status "Error": its member does not answer.
   if (!info || info->alive() || NeverStarted(*info) || info->status != "Stopped") return;
+  if (MayBeStarting(*info) && info->Get(kKeyMachine) != machine_ && !OlderThan(*info, kMadeByNobody)) return;
   if (auto attached = Find(user)) {
     Forget(attached);
     attached->Detach();
@@ -278,16 +292,20 @@ void Registry::AwaitEvent(uint64_t seen) {
 Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
   // Of this machine: whoever made it held the lock that we hold, and has died or given up.
   if (info.Get(kKeyMachine) == machine_) return false;
-  if (const auto at = ParseRfc3339(info.created);
-      at && std::chrono::system_clock::now() - *at > kMadeByNobody)
-    return false;
+  if (NeverStarted(info) && OlderThan(info, kMadeByNobody)) return false;
   const auto until = Clock::now() + kMakingLimit;
+  std::optional<Clock::time_point> starting;
   while (Clock::now() < until) {
     const uint64_t seen = Happened();
     auto now = engine_.Instance(info.name, kAskLimit);
     if (!now && now.error().code == CSB_E_NOT_FOUND) return false;
     if (!now) return now.error();
-    if (!NeverStarted(*now)) return true;
+    if (MayBeStarting(*now)) {
+      if (!starting) starting = Clock::now();
+      if (Clock::now() - *starting > kStartingLimit) return true;
+    } else if (!NeverStarted(*now)) {
+      return true;
+    }
     AwaitEvent(seen);
   }
   return Error{CSB_E_UNAVAILABLE,
@@ -300,7 +318,7 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachTo(const Record& record, const 
   if (const auto down = cluster_.Down(record.member)) return *down;
   auto info = engine_.Instance(record.instance, kAskLimit);
   if (info && info->Get(kKeyInstallation) != names_.installation()) return NotOurs(info->name);
-  if (info && NeverStarted(*info)) {
+  if (info && (NeverStarted(*info) || MayBeStarting(*info))) {
     auto there = AwaitMade(*info);
     if (!there) return there.error();
     info = engine_.Instance(record.instance, kAskLimit);
@@ -529,17 +547,19 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeOnce(const std::string& user, con
     sandbox = launcher_.Launch(wanted, talk, LostHandler());
   }
   if (!sandbox && sandbox.error().code == CSB_E_CONFLICT) return sandbox.error();
+  // Another host may have ended, before it was there, what we were making.
+  auto now = records_.Read(key);
+  if (now ? now->instance != record->instance : now.error().code == CSB_E_NOT_FOUND) {
+    if (sandbox) {
+      (*sandbox)->Detach();
+      if (Status s = launcher_.Remove(record->instance); !s) host_.LogWarn(s.error().message);
+    }
+    return Error{CSB_E_CONFLICT, "another host ended the sandbox while it was made", "try again", true};
+  }
   making.End(sandbox.ok());
   if (!sandbox) {
     cluster_.Note(record->member, sandbox.error());
     return give_up(sandbox.error());
-  }
-  // Another host may have ended, before it was there, what we were making.
-  auto now = records_.Read(key);
-  if (now ? now->instance != record->instance : now.error().code == CSB_E_NOT_FOUND) {
-    (*sandbox)->Detach();
-    if (Status s = launcher_.Remove(record->instance); !s) host_.LogWarn(s.error().message);
-    return Error{CSB_E_CONFLICT, "another host ended the sandbox while it was made", "try again", true};
   }
   return sandbox;
 }
