@@ -72,6 +72,8 @@ ServiceOptions OptionsOf(const Config& config) {
   options.max_sandboxes = static_cast<size_t>(config.Int("sandbox.max_sandboxes").value_or(10));
   options.default_execution_timeout = config.Number("sandbox.default_execution_timeout").value_or(30);
   options.max_execution_timeout = config.Number("sandbox.max_execution_timeout").value_or(300);
+  options.create_deadline = std::chrono::milliseconds(
+      static_cast<int64_t>(config.Number("sandbox.create_timeout").value_or(60) * 1000));
   options.require = config.List("sandbox.require");
   options.allow_unenforced = config.List("sandbox.allow_unenforced");
   options.state_dir = config.Text("sandbox.state_dir");

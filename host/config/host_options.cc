@@ -51,6 +51,8 @@ constexpr csb_option kOptions[] = {
      "30", "Seconds that Python code may run when the request says nothing.", nullptr, 0.001, 604800},
     {kSize, CSB_OPTION_SECONDS, "sandbox.max_execution_timeout", "SANDBOX_MAX_EXECUTION_TIMEOUT", "300",
      "Most seconds that a request may ask for; more is refused.", nullptr, 0.001, 604800},
+    {kSize, CSB_OPTION_SECONDS, "sandbox.create_timeout", "SANDBOX_CREATE_TIMEOUT", "60",
+     "Seconds that making a sandbox may take; virtual machines boot in that time.", nullptr, 1, 3600},
     {kSize, CSB_OPTION_STRING, "sandbox.allow_unenforced", nullptr, nullptr,
      "Limits that may stay unenforced by a service that listens beyond loopback, by name: memory cpu pids "
      "disk "

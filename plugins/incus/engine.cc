@@ -351,7 +351,8 @@ void Engine::Impl::OnEvent(const EventStream::Event& event) {
     changed.notify_all();
   }
   const LifecycleInfo info = ReadLifecycle(event.metadata);
-  if (!info.name.empty() && handlers.on_lifecycle)
+  const bool of_images = info.action.starts_with("image-");
+  if ((!info.name.empty() || of_images) && handlers.on_lifecycle)
     handlers.on_lifecycle(info.action, info.name, std::string(event.location));
 }
 

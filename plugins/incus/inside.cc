@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
 #include <sstream>
-#include <thread>
 
 #include "plugins/common/limit_text.h"
 #include "plugins/common/readback.h"
@@ -87,27 +89,39 @@ Result<uint64_t> UsedByRoot(Engine& engine, const std::string& instance) {
   return (blocks << 10) + (blocks << 10) / 16 + (16 << 20);
 }
 
-Status AwaitMachine(Engine& engine, const std::string& instance, Engine::Limit limit) {
+Status AwaitMachine(Engine& engine, const std::string& instance, Engine::Limit limit,
+                    const Conversation& talk) {
+  struct Caller {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool gone = false;
+  };
+  const auto caller = std::make_shared<Caller>();
+  talk.when_cancelled([caller] {
+    const std::lock_guard lock(caller->mutex);
+    caller->gone = true;
+    caller->changed.notify_all();
+  });
   const auto until = Clock::now() + limit;
   milliseconds pause = kFirstPause;
   for (;;) {
     auto state = engine.State(instance, kAskLimit);
     if (!state && state.error().code == CSB_E_NOT_FOUND) return state.error();
-    if (state && state->processes >= 0) return {};
     if (state && state->status == "Stopped")
-      return Error{
-          CSB_E_UNAVAILABLE, "the virtual machine " + instance + " stopped while it booted",
-          "an unsigned kernel does not boot with secure boot: incus.secureboot=false; incus console " +
-              instance + " --show-log tells more",
-          false};
+      return Error{CSB_E_UNAVAILABLE, "the virtual machine " + instance + " stopped while it booted",
+                   "an unsigned kernel does not boot with secure boot: incus.secureboot=false; incus console " +
+                       instance + " --show-log tells more",
+                   false};
+    if (state && state->processes >= 0) return {};
     if (Clock::now() + pause > until)
       return Error{CSB_E_UNAVAILABLE,
                    "the virtual machine " + instance + " did not come up within " +
                        std::to_string(limit.count() / 1000) + " s: its incus-agent does not answer",
-                   "does the image have incus-agent? incus console " + instance + " --show-log tells more",
-                   true};
+                   "does the image have incus-agent? incus console " + instance + " --show-log tells more", true};
     // The server has no event for it: the machine's agent is asked for its processes.
-    std::this_thread::sleep_for(pause);
+    std::unique_lock lock(caller->mutex);
+    if (caller->changed.wait_for(lock, pause, [&] { return caller->gone; }))
+      return Error{CSB_E_CANCELLED, "the caller gave up while the virtual machine booted", "", true};
     pause = std::min(pause * 2, kLongestPause);
   }
 }

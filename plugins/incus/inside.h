@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "plugins/common/agent_channel.h"
+#include "plugins/common/conversation.h"
 #include "plugins/common/enforced.h"
 #include "plugins/common/host_cgroup.h"
 #include "plugins/incus/engine.h"
@@ -29,7 +30,8 @@ std::vector<std::string> InstallPython();
 Result<int> CountBridges(Engine& engine, const std::string& instance);
 // Bytes of all files of the root filesystem, a little more than less; 0: it can't be told.
 Result<uint64_t> UsedByRoot(Engine& engine, const std::string& instance);
-// Until a virtual machine's own agent answers: no event tells of it.
-Status AwaitMachine(Engine& engine, const std::string& instance, Engine::Limit limit);
+// Until a virtual machine's own agent answers: no event tells of it. CSB_E_CANCELLED: the caller gave up.
+Status AwaitMachine(Engine& engine, const std::string& instance, Engine::Limit limit,
+                    const Conversation& talk);
 
 }  // namespace csb::incus

@@ -23,7 +23,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kReadyLimit{15'000};
 constexpr milliseconds kAttachLimit{5'000};
-constexpr milliseconds kVmLimit{180'000};  // a machine boots, under emulation too
+constexpr milliseconds kVmLimit{300'000};  // a machine boots, under emulation too
+constexpr milliseconds kVmStartLimit{60'000};  // of the agent in it
 constexpr milliseconds kSilence{2'000};  // of a stream with work on it, until it is asked for a sign of life
 
 // What a compressed image is on disk at most, as long as nobody has looked: the pool counts it in the root's
@@ -36,6 +37,10 @@ constexpr int kAddresses = 20;  // that are tried
 bool SeesNoFolders(const Error& error) {
   return error.message.find("Missing source path") != std::string::npos ||
          error.message.find("no such file or directory") != std::string::npos;
+}
+
+bool LacksVolume(const Error& error) {
+  return error.message.find("torage volume not found") != std::string::npos;
 }
 
 }  // namespace
@@ -180,11 +185,19 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
     sandbox = Sandbox::ForStream(host_, reactor_, wanted.instance, Words());
   }
   Status created;
+  bool looked = false;
   for (int attempt = 0;; ++attempt) {
     auto attachment = networks_.Prepare(wanted.limits);
     if (!attachment) return give_up(attachment.error());
     spec.network = *attachment;
     created = engine_.CreateInstance(InstanceBody(options_, spec), wanted.member, kCreateLimit);
+    // Perhaps that of the tools: to a host with another agent one that nobody uses is an old one.
+    if (!created && !spec.tools_volume.empty() && !looked && LacksVolume(created.error())) {
+      looked = true;
+      if (auto volume = ToolsVolume(image, wanted.pool, wanted.member, true); !volume)
+        return give_up(volume.error());
+      continue;
+    }
     // Of two with one address the engine starts one, and keeps the other, which never ran.
     if (created || !IsAddressTaken(created.error()) || attempt == kAddresses) break;
     if (Status s = engine_.DeleteInstance(wanted.instance, kChangeLimit); !s) return give_up(s.error());
@@ -201,7 +214,7 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
   made = true;
   if (options_.vm) {
     talk.progress("the virtual machine boots");
-    if (Status s = AwaitMachine(engine_, wanted.instance, kVmLimit); !s) return give_up(s.error());
+    if (Status s = AwaitMachine(engine_, wanted.instance, kVmLimit, talk); !s) return give_up(s.error());
     if (Status s = Push(wanted.instance); !s) return give_up(s.error());
   }
   if (options_.vm || options_.boot == Boot::kImage)
@@ -223,15 +236,14 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
   return connected;
 }
 
-// Every host process looks once for each member: a volume that somebody deletes meanwhile fails the creates,
-// which name it, until then.
+// Every host process looks once for each member, and again where a create misses a volume.
 Result<std::string> Launcher::ToolsVolume(const ResolvedImage& image, const std::string& pool,
-                                          const std::string& member) {
+                                          const std::string& member, bool again) {
   auto digest = tools_.Digest();
   if (!digest) return digest.error();
   const std::string name = names_.ToolsVolume(*digest);
   const std::lock_guard one_at_a_time(filling_);
-  if (with_tools_.contains(member)) return name;
+  if (!again && with_tools_.contains(member)) return name;
   Config config = CommonLabels("tools");
   config["security.shifted"] = "true";
   const Status made =
@@ -294,7 +306,8 @@ Status Launcher::Push(const std::string& instance, const std::string& suffix) {
 }
 
 Status Launcher::StartAgent(const std::string& instance, const InstanceSpec& spec, const Conversation&) {
-  auto ran = engine_.Run(instance, AgentCommand(options_, spec), kReadyLimit);
+  auto ran = engine_.Run(instance, AgentCommand(options_, spec),
+                         options_.vm ? kVmStartLimit : kReadyLimit);
   if (!ran) return ran.error();
   if (ran->exit_code == 0) return {};
   return Error{CSB_E_UNAVAILABLE, "the agent does not start in " + instance + ": " + ran->err,

@@ -82,7 +82,7 @@ class Launcher {
   Status Push(const std::string& instance, const std::string& suffix = "");
   // The volume of tools on that member, filled.
   Result<std::string> ToolsVolume(const ResolvedImage& image, const std::string& pool,
-                                  const std::string& member);
+                                  const std::string& member, bool again = false);
   Status FillTools(const ResolvedImage& image, const std::string& pool, const std::string& volume,
                    const std::string& member);
   Status StartAgent(const std::string& instance, const InstanceSpec& spec, const Conversation& talk);

@@ -187,7 +187,7 @@ void Registry::RefillLater() {
   const std::lock_guard lock(mutex_);
   if (refill_ != 0) reactor_.CancelTimer(refill_);
   refill_ = reactor_.At(Reactor::Clock::now() + kRefillDelay, [line = line_] {
-    line->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Refill(); }); });
+    line->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Check(); }); });
   });
 }
 
@@ -237,6 +237,7 @@ void Registry::OnLifecycle(const std::string& action, const std::string& instanc
     ++events_;
     happened_.notify_all();
   }
+  if (action.starts_with("image-")) return RefillLater();  // our name may mean another one now
   const bool ended =
       action == "instance-stopped" || action == "instance-shutdown" || action == "instance-deleted";
   if (ended) launcher_.NoteEnd(instance);
