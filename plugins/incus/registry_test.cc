@@ -438,6 +438,27 @@ TEST_F(RegistryTest, AWorkspaceThatWasDeletedByHandIsMadeAnew) {
   EXPECT_EQ(server_.VolumeOf(VolumeOf("alice")).config[kKeyUser], "alice");
 }
 
+// To a host with another agent they are old ones, once nobody uses them.
+TEST_F(RegistryTest, ToolsThatWereRemovedAreMadeAnew) {
+  const auto host = Start();
+  ASSERT_TRUE(host->Create("alice"));
+  ASSERT_TRUE(host->registry->Destroy("alice", true));
+  ASSERT_TRUE(Becomes([&] { return server_.Instances().empty(); }));
+  const std::string tools = names_.ToolsVolume(*host->registry->launcher().ToolsDigest());
+  FakeIncus::Volume volume = server_.VolumeOf(tools);
+  ASSERT_EQ(volume.name, tools);
+  volume.created = kLongAgo;
+  server_.Add(volume);
+  WriteText(folder_ / "newer", "a newer agent");
+  options_.agent = folder_ / "newer";
+  ASSERT_TRUE(Start(kElsewhere)->Sweep());
+  ASSERT_FALSE(server_.HasVolume(tools));
+  const auto sandbox = host->Create("alice");
+  ASSERT_TRUE(sandbox) << sandbox.error().message;
+  EXPECT_TRUE(server_.HasVolume(tools));
+  EXPECT_EQ(server_.Of(InstanceOf("alice")).devices["tools"]["source"], tools);
+}
+
 // ---- what can't be told ----
 
 TEST_F(RegistryTest, AMemberThatIsDownLosesNothing) {
