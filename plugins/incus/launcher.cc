@@ -23,7 +23,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr milliseconds kReadyLimit{15'000};
 constexpr milliseconds kAttachLimit{5'000};
-constexpr milliseconds kVmLimit{300'000};  // a machine boots, under emulation too
+constexpr milliseconds kVmLimit{300'000};      // a machine boots, under emulation too
 constexpr milliseconds kVmStartLimit{60'000};  // of the agent in it
 constexpr milliseconds kSilence{2'000};  // of a stream with work on it, until it is asked for a sign of life
 
@@ -242,8 +242,18 @@ Result<std::string> Launcher::ToolsVolume(const ResolvedImage& image, const std:
   auto digest = tools_.Digest();
   if (!digest) return digest.error();
   const std::string name = names_.ToolsVolume(*digest);
-  const std::lock_guard one_at_a_time(filling_);
-  if (!again && with_tools_.contains(member)) return name;
+  std::mutex* filling = nullptr;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!again && with_tools_.contains(member)) return name;
+    filling = &filling_[member];
+  }
+  // One at a time for each member: the engine may hang for one that is cut off.
+  const std::lock_guard one_at_a_time(*filling);
+  {
+    const std::lock_guard lock(mutex_);
+    if (!again && with_tools_.contains(member)) return name;
+  }
   Config config = CommonLabels("tools");
   config["security.shifted"] = "true";
   const Status made =
@@ -257,6 +267,7 @@ Result<std::string> Launcher::ToolsVolume(const ResolvedImage& image, const std:
     if (Status s = engine_.PatchVolume(pool, name, member, {{kKeyFilled, "true"}}, kAskLimit); !s)
       return s.error();
   }
+  const std::lock_guard lock(mutex_);
   with_tools_.insert(member);
   return name;
 }
@@ -306,8 +317,7 @@ Status Launcher::Push(const std::string& instance, const std::string& suffix) {
 }
 
 Status Launcher::StartAgent(const std::string& instance, const InstanceSpec& spec, const Conversation&) {
-  auto ran = engine_.Run(instance, AgentCommand(options_, spec),
-                         options_.vm ? kVmStartLimit : kReadyLimit);
+  auto ran = engine_.Run(instance, AgentCommand(options_, spec), options_.vm ? kVmStartLimit : kReadyLimit);
   if (!ran) return ran.error();
   if (ran->exit_code == 0) return {};
   return Error{CSB_E_UNAVAILABLE, "the agent does not start in " + instance + ": " + ran->err,

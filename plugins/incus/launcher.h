@@ -9,6 +9,7 @@
 // Every function blocks; for workers. Thread-safe for different instances.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -102,14 +103,14 @@ class Launcher {
   const std::string host_id_, machine_;
   Tools tools_;
   Networks networks_;
-  std::mutex filling_;
-  uint64_t fillers_ = 0;              // with filling_ held
-  std::set<std::string> with_tools_;  // members whose volume is filled; likewise
+  std::atomic<uint64_t> fillers_{0};
   std::mutex mutex_;
   std::optional<ChannelKind> channel_;
   std::optional<PoolInfo> storage_;
-  std::set<std::string> with_python_;         // fingerprints
-  std::map<std::string, uint64_t> unpacked_;  // bytes that an image takes, by fingerprint
+  std::map<std::string, std::mutex> filling_;  // by member; with mutex_ held until it is found
+  std::set<std::string> with_tools_;           // members whose volume is filled
+  std::set<std::string> with_python_;          // fingerprints
+  std::map<std::string, uint64_t> unpacked_;   // bytes that an image takes, by fingerprint
   std::map<std::string, std::weak_ptr<Sandbox>> launching_;
 };
 
