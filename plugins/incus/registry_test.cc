@@ -329,6 +329,19 @@ TEST_F(RegistryTest, OfTwoStopsAtOnceOneMovesTheRecordOn) {
   EXPECT_EQ((*next)->live().name, InstanceOf("alice", generation + 1));
 }
 
+// It has not seen what was started since it looked: what it knows is not what it ends.
+TEST_F(RegistryTest, AStopLeavesNothingThatWasStartedMeanwhile) {
+  const auto a = Start(), b = Start(kElsewhere);
+  ASSERT_TRUE(a->Create("alice"));
+  const uint64_t generation = RecordOf("alice").generation;
+  server_.Before("PUT", "/1.0/profiles/", [&] { EXPECT_TRUE(b->registry->Restart("alice", {})); });
+  const auto stopped = a->registry->Stop("alice", false);
+  ASSERT_TRUE(stopped) << stopped.error().message;
+  EXPECT_EQ(*stopped, Registry::StopResult::kStopped);
+  EXPECT_EQ(RecordOf("alice").generation, generation + 2);
+  EXPECT_TRUE(Becomes([&] { return server_.Instances().empty(); }));
+}
+
 TEST_F(RegistryTest, AnEngineThatDoesNotStopItIsNoStop) {
   const auto host = Start();
   ASSERT_TRUE(host->Create("alice"));
@@ -384,6 +397,23 @@ TEST_F(RegistryTest, APurgeWaitsForWhatStillHoldsTheFiles) {
                                   .devices = Workspace(VolumeOf("alice"))});
   // The engine is at it already, for a while.
   server_.Fail("DELETE", old, 400, "Instance is busy running a \"delete\" operation", 3);
+  const auto done = host->registry->Destroy("alice", true);
+  ASSERT_TRUE(done) << done.error().message;
+  ExpectNothing("after a purge");
+}
+
+// What holds the files goes right after they could not be deleted for its sake.
+TEST_F(RegistryTest, APurgeLooksAgainAtFilesThatAreFreeMeanwhile) {
+  const auto host = Start();
+  ASSERT_TRUE(host->Create("alice"));
+  server_.Add(FakeIncus::Instance{.name = InstanceOf("alice", 7),
+                                  .status = "Stopped",
+                                  .config = Ours("sandbox", {{kKeyUser, "alice"}}),
+                                  .devices = Workspace(VolumeOf("alice"))});
+  server_.Before("GET", "/volumes/custom/", [&] {
+    EXPECT_TRUE(engine_->DeleteInstance(InstanceOf("alice", 7), kChangeLimit));
+    EXPECT_TRUE(Becomes([&] { return server_.Instances().empty(); }));
+  });
   const auto done = host->registry->Destroy("alice", true);
   ASSERT_TRUE(done) << done.error().message;
   ExpectNothing("after a purge");
