@@ -229,7 +229,7 @@ class Engine {
 
   // Lifecycle events and the engine's going: on the reactor's thread; set before Listen.
   struct Handlers {
-    // "instance-stopped", and the name it is about; `member`: where.
+    // "instance-stopped", and the name it is about; `member`: where. "image-…" comes without a name.
     std::function<void(const std::string& action, const std::string& name, const std::string& member)>
         on_lifecycle;
     std::function<void()> on_open;      // events come from now on: compare what was missed
