@@ -8,7 +8,8 @@
 namespace csb::incus {
 namespace {
 
-constexpr Engine::Limit kLoadLimit{2'000};
+// Nobody waits for it; one that is busy is not to be taken for silent.
+constexpr Engine::Limit kLoadLimit = kAskLimit;
 constexpr int64_t kCountEvery = 2'000;  // ms
 
 int64_t Milliseconds(const HostRef& host) { return static_cast<int64_t>(host.NowNs() / 1'000'000); }
