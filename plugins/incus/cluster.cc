@@ -108,6 +108,10 @@ bool Cluster::Evacuated(const std::string& member) {
   return false;
 }
 
+void Cluster::LookAgain() {
+  if (auto now = members_->Candidates(Members::Limit(0)); !now) host_.LogWarn(now.error().message);
+}
+
 void Cluster::Refresh() { members_->Refresh(); }
 
 void Cluster::CountAgain() {

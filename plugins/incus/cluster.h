@@ -51,7 +51,9 @@ class Cluster {
   // An error of something on that member: whether it is the member's is seen from the words.
   void Note(const std::string& member, const Error& error);
   bool Evacuated(const std::string& member);
-  // The list of members may have changed.
+  // The list of members has changed, and is read now; blocks.
+  void LookAgain();
+  // It may have changed.
   void Refresh();
   // What other hosts have made is read from the engine: now, or with the next creates.
   void CountAgain();

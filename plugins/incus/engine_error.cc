@@ -145,6 +145,9 @@ Error EngineError(std::string_view what, int code, std::string_view raw) {
   } else if (code == 404 || HasAny(words, "Image not provided for instance creation", "Instance not found")) {
     error.code = CSB_E_NOT_FOUND;
     if (Has(words, "Image not provided")) error.hint = "incus image list shows the images of the server";
+  } else if (Has(words, "member is evacuated")) {
+    error.retryable = true;
+    error.hint = "incus cluster list shows it; its sandboxes are made on other members from now on";
   } else if (code == 401 || code == 403) {
     error.code = CSB_E_FORBIDDEN;
     error.hint = kTrustHint;

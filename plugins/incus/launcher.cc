@@ -375,7 +375,9 @@ Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sand
   const auto channel = sandbox->channel();
   if (!channel) return Error{CSB_E_UNAVAILABLE, "the sandbox ended at once", "", true};
   const pid_t pid = sandbox->live().pid;
-  auto enforced = ReadBackInside(*channel, limits, options_, storage_ ? storage_->driver : "",
+  auto storage = Storage();
+  if (!storage) return storage.error();
+  auto enforced = ReadBackInside(*channel, limits, options_, storage->driver,
                                  pid > 0 ? HostLimitsOf(pid, name) : HostLimits());
   if (!enforced) return enforced.error();
   sandbox->set_enforced(*std::move(enforced));

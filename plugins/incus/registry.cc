@@ -548,6 +548,11 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeOnce(const std::string& user, con
     sandbox = launcher_.Launch(wanted, talk, LostHandler());
   }
   if (!sandbox && sandbox.error().code == CSB_E_CONFLICT) return sandbox.error();
+  if (!sandbox && sandbox.error().message.find("member is evacuated") != std::string::npos) {
+    // Since the members were last looked at: the next turn has the files elsewhere first.
+    cluster_.LookAgain();
+    return give_up({CSB_E_CONFLICT, sandbox.error().message, sandbox.error().hint, true});
+  }
   // Another host may have ended, before it was there, what we were making.
   auto now = records_.Read(key);
   if (now ? now->instance != record->instance : now.error().code == CSB_E_NOT_FOUND) {
