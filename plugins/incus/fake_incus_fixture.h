@@ -114,6 +114,12 @@ class FakeIncusTest : public ::testing::Test {
     auto record = Records(*engine_, names_).Read(KeyOf(user));
     return record ? *record : Record{};
   }
+  // Nothing of any user is in the engine.
+  void ExpectNothing(const std::string& when) {
+    EXPECT_TRUE(Becomes([&] { return server_.Instances().empty(); })) << when;
+    EXPECT_EQ(server_.volumes(), 0u) << when;
+    EXPECT_EQ(server_.profiles(), 0u) << when;
+  }
   bool HasRecord(const std::string& user) const { return server_.HasProfile(names_.Record(KeyOf(user))); }
   Record NewRecord(const std::string& user) const {
     return {.user = user,
