@@ -235,6 +235,12 @@ void Service::Core::RunEnd(const UserPtr& user, const OpPtr& op) {
   bool live;
   if (auto error = FindHome(*user, &target, &live)) return FailControl(user, op, *error);
   const bool destroy = op->op == CSB_OP_DESTROY;
+  if (target < 0 && destroy) {
+    // Another host may have made one, on an engine that both reach; nobody's files stay for being asked of
+    // the wrong host. Asked is where a create would go.
+    const Selection s = Select(MakeInput("", std::nullopt));
+    if (s.chosen) target = static_cast<int>(*s.chosen);
+  }
   const char* const not_found =
       destroy ? R"({"status":"not_found","files_preserved":false})" : R"({"status":"not_found"})";
   if (target < 0) {

@@ -22,10 +22,13 @@ TEST_F(LifecycleTest, StopStatusDestroyAndRestartMakeNothing) {
   EXPECT_EQ(Ask(*service, CSB_OP_STOP, "alice")->Wait().result, R"({"status":"not_found"})");
   EXPECT_THAT(Ask(*service, CSB_OP_DESTROY, "alice")->Wait().result, HasSubstr(R"("status":"not_found")"));
   EXPECT_EQ(Ask(*service, CSB_OP_RESTART, "alice")->Wait().code, CSB_E_NOT_FOUND);
-  for (uint32_t op : {CSB_OP_CREATE, CSB_OP_STOP, CSB_OP_DESTROY, CSB_OP_RESTART, CSB_OP_STATUS}) {
+  for (uint32_t op : {CSB_OP_CREATE, CSB_OP_STOP, CSB_OP_RESTART, CSB_OP_STATUS}) {
     EXPECT_EQ(docker->count(op), 0);
     EXPECT_EQ(bubblewrap->count(op), 0);
   }
+  // Another host may have made files on the engine: whose they are is asked where a create would go.
+  EXPECT_EQ(docker->count(CSB_OP_DESTROY), 1);
+  EXPECT_EQ(bubblewrap->count(CSB_OP_DESTROY), 0);
 }
 
 TEST_F(LifecycleTest, ALife) {

@@ -197,7 +197,8 @@ void FakeBackend::Run(const OpPtr& op) {
           break;
         case CSB_OP_DESTROY:
           sandbox.live = false;
-          result = op->payload.find("true") == std::string::npos
+          result = !sandbox.made ? R"({"status":"not_found","files_preserved":false})"
+                   : op->payload.find("true") == std::string::npos
                        ? R"({"status":"deleted","files_preserved":true})"
                        : R"({"status":"deleted","files_preserved":false})";
           break;
