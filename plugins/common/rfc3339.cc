@@ -22,13 +22,14 @@ std::optional<std::chrono::system_clock::time_point> ParseRfc3339(const std::str
   tm parts{};
   const char* rest = strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
   if (rest == nullptr) return std::nullopt;
-  if (*rest == '.')
-    do ++rest;
+  if (*rest == '.') do
+      ++rest;
     while (*rest >= '0' && *rest <= '9');
   long offset = 0;
   if (*rest == '+' || *rest == '-') {
     int hours = 0, minutes = 0, used = 0;
-    if (sscanf(rest + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || rest[1 + used] != 0) return std::nullopt;
+    if (sscanf(rest + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || rest[1 + used] != 0)
+      return std::nullopt;
     offset = (hours * 60L + minutes) * (*rest == '+' ? 60 : -60);
   } else if (*rest != 'Z' || rest[1] != 0) {
     return std::nullopt;

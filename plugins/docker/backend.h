@@ -11,11 +11,11 @@
 #include <optional>
 
 #include "clara_sandbox/cpp/backend.h"
+#include "plugins/common/installation.h"
 #include "plugins/common/lifeline.h"
 #include "plugins/common/post_limit.h"
 #include "plugins/common/reactor.h"
 #include "plugins/docker/engine.h"
-#include "plugins/common/installation.h"
 #include "plugins/docker/options.h"
 #include "plugins/docker/registry.h"
 #include "plugins/docker/watcher.h"

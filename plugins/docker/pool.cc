@@ -7,8 +7,8 @@
 #include <filesystem>
 #include <vector>
 
-#include "plugins/common/small_file.h"
 #include "plugins/common/readback.h"
+#include "plugins/common/small_file.h"
 
 namespace csb::docker {
 

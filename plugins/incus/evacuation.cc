@@ -10,6 +10,7 @@
 #include "plugins/common/rfc3339.h"
 #include "plugins/incus/limits.h"
 #include "plugins/incus/registry.h"
+#include "plugins/incus/registry_turns.h"
 
 namespace csb::incus {
 namespace {
@@ -22,7 +23,6 @@ constexpr char kBegun[] = "user.clara-sandbox.created";
 constexpr std::chrono::seconds kWait{30};
 // By the clocks of two hosts; beyond all that one may wait for the engine.
 constexpr std::chrono::minutes kMoverDead{30};
-constexpr int kTurns = 8;
 
 std::string Get(const Config& config, const char* key) {
   const auto it = config.find(key);

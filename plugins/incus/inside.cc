@@ -108,16 +108,18 @@ Status AwaitMachine(Engine& engine, const std::string& instance, Engine::Limit l
     auto state = engine.State(instance, kAskLimit);
     if (!state && state.error().code == CSB_E_NOT_FOUND) return state.error();
     if (state && state->status == "Stopped")
-      return Error{CSB_E_UNAVAILABLE, "the virtual machine " + instance + " stopped while it booted",
-                   "an unsigned kernel does not boot with secure boot: incus.secureboot=false; incus console " +
-                       instance + " --show-log tells more",
-                   false};
+      return Error{
+          CSB_E_UNAVAILABLE, "the virtual machine " + instance + " stopped while it booted",
+          "an unsigned kernel does not boot with secure boot: incus.secureboot=false; incus console " +
+              instance + " --show-log tells more",
+          false};
     if (state && state->processes >= 0) return {};
     if (Clock::now() + pause > until)
       return Error{CSB_E_UNAVAILABLE,
                    "the virtual machine " + instance + " did not come up within " +
                        std::to_string(limit.count() / 1000) + " s: its incus-agent does not answer",
-                   "does the image have incus-agent? incus console " + instance + " --show-log tells more", true};
+                   "does the image have incus-agent? incus console " + instance + " --show-log tells more",
+                   true};
     // The server has no event for it: the machine's agent is asked for its processes.
     std::unique_lock lock(caller->mutex);
     if (caller->changed.wait_for(lock, pause, [&] { return caller->gone; }))

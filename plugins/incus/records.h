@@ -52,8 +52,8 @@ class Records {
   const Names& names_;
 };
 
-// Where a user's instances are counted from: milliseconds since 1970, beyond those of an earlier record, which
-// may have to be removed yet when the same user has a sandbox again.
+// Where a user's instances are counted from: milliseconds since 1970, beyond those of an earlier record,
+// which may have to be removed yet when the same user has a sandbox again.
 uint64_t FirstGeneration();
 
 // CSB_E_INTERNAL: it is no record.
