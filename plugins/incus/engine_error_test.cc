@@ -150,7 +150,7 @@ TEST(EngineErrorTest, WhatTheEngineSays) {
             "incus cluster list"},
            {503, "Shutting down", CSB_E_UNAVAILABLE, true, ""},
            {503, "Daemon is starting up", CSB_E_UNAVAILABLE, true, ""},
-           {400, "Instance is running", CSB_E_UNAVAILABLE, false, ""},
+           {400, "Instance is running", CSB_E_CONFLICT, true, ""},
            {500, "Failed to run: incusd forkstart m1", CSB_E_UNAVAILABLE, true, ""},
            {500, "Unable to connect to: 10.0.0.2:8443 ([dial tcp 10.0.0.2:8443: i/o timeout])",
             CSB_E_UNAVAILABLE, true, "incus cluster list"},

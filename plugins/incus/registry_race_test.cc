@@ -69,6 +69,9 @@ TEST_F(RegistryRaceTest, ManyHostsAndOneUserMakeOneSandbox) {
     EXPECT_TRUE(Becomes([&] { return server_.Instances().size() == 1; }));
     EXPECT_EQ(server_.volumes(), 1u);
     EXPECT_TRUE(hosts[0]->registry->Stop("alice", false));
+    // The others hear of it from their streams; until then they have what is ending.
+    for (const HostPtr& host : hosts)
+      EXPECT_TRUE(Becomes([&] { return host->registry->Find("alice") == nullptr; }));
   }
 }
 
