@@ -87,13 +87,16 @@ class SandboxChecks(Shared):
         thread = threading.Thread(target=lambda: done.append(self.service.post(
             "use", "execute", code="b = bytearray(100 << 20)\nwhile True: pass", timeout=5)))
         thread.start()
-        seen = {"memory": 0.0, "cpu": 0.0}
+        memory, cpu = [0.0], []
         while thread.is_alive():
             status = self.service.call("GET", "use", "/status")[1]
-            seen = {"memory": max(seen["memory"], status["memory_usage_mb"]), "cpu": max(seen["cpu"], status["cpu_percent"])}
+            memory.append(status["memory_usage_mb"])
+            cpu.append(status["cpu_percent"])
             time.sleep(0.5)
-        self.assertGreater(seen["memory"], idle["memory_usage_mb"] + 90)
-        self.assertTrue(20 < seen["cpu"] < 90, f"half a core is allowed: {seen}")
+        self.assertGreater(max(memory), idle["memory_usage_mb"] + 90)
+        # One answer of a busy engine that is late makes the next one's interval short: the middle one counts.
+        middle = sorted(cpu)[len(cpu) // 2]
+        self.assertTrue(20 < middle < 90, f"half a core is allowed: {cpu}")
 
     def test_a_child_that_runs_out_of_memory_is_told_and_the_sandbox_goes_on(self):
         before = self.create("oom")["container_id"]
