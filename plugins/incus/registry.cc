@@ -107,6 +107,7 @@ void Registry::Keep(const SandboxPtr& sandbox) {
   const std::lock_guard lock(mutex_);
   // It may have ended between the answer and now; Lost then found nothing to forget.
   if (!sandbox->over()) by_user_[sandbox->live().user] = sandbox;
+  if (!sandbox->live().member.empty()) last_member_[sandbox->live().user] = sandbox->live().member;
 }
 
 void Registry::Forget(const SandboxPtr& sandbox) {
@@ -370,7 +371,16 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachLocked(const std::string& user,
   }
   auto record = records_.Read(key);
   if (!record && record.error().code == CSB_E_NOT_FOUND) return SandboxPtr();
-  if (!record) return record.error();
+  if (!record) {
+    // The member that is silent may be the one that led the database.
+    std::string member;
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto last = last_member_.find(user); last != last_member_.end()) member = last->second;
+    }
+    if (const auto down = cluster_.Down(member)) return *down;
+    return record.error();
+  }
   return AttachTo(*record, key);
 }
 

@@ -141,6 +141,7 @@ class Registry {
   std::condition_variable happened_;  // a lifecycle event
   uint64_t events_ = 0;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
+  std::map<std::string, std::string, std::less<>> last_member_;  // of users whose sandboxes were attached
   Reactor::TimerId refill_ = 0;
 };
 
