@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 1200
+# timeout: 1500
 # backends: incus-cluster
 """Sandboxes on a cluster: placed on all members, served by any host, through members that are lost and come back.
 

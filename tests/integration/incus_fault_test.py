@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 600
+# timeout: 900
 # backends: incus
 """What breaks under a running service: incusd, instances, volumes, the pool. Each test has an engine of its own to break.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 400
+# timeout: 900
 # backends: incus incus-exec
 """Instances that are ready before their user comes (pool_checks.py), and what is so of Incus alone."""
 import time

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# timeout: 600
+# timeout: 900
 # backends: incus
 """Sandboxes of the Incus backend as the engine, the code inside and the operator see them."""
 import json
