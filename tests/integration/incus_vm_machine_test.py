@@ -36,7 +36,8 @@ class Machine(incus_engine.Engine):
         return self.url
 
     def environment(self):
-        return {"INCUS_CONF": self.folder, "INCUS_REMOTE": self.url, "INCUS_SANDBOX_IMAGE": self.image}
+        return {"INCUS_CONF": self.folder, "INCUS_REMOTE": self.url, "INCUS_SANDBOX_IMAGE": self.image,
+                "SANDBOX_CREATE_TIMEOUT": str(PATIENCE)}  # an emulated one boots for minutes
 
     def options(self):
         return [f"--incus.pool={self.pool}", f"--incus.profiles={os.environ.get('CSB_TEST_INCUS_VM_PROFILE', '')}",
