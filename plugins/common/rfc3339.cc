@@ -37,4 +37,9 @@ std::optional<std::chrono::system_clock::time_point> ParseRfc3339(const std::str
   return std::chrono::system_clock::from_time_t(timegm(&parts) - offset);
 }
 
+bool OlderThan(const std::string& text, std::chrono::minutes age) {
+  const auto at = ParseRfc3339(text);
+  return at && std::chrono::system_clock::now() - *at > age;
+}
+
 }  // namespace csb

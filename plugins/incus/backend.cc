@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/incus/backend.h"
 
-#include <openssl/evp.h>
-
 #include <exception>
 #include <mutex>
 

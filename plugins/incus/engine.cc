@@ -18,6 +18,7 @@ using namespace std::chrono_literals;
 constexpr size_t kMostOutput = 64 << 10;
 constexpr size_t kMostList = 64 << 20;
 constexpr auto kOpenPause = 5s;
+constexpr Engine::Limit kLook = 200ms;
 constexpr auto kLogPause = 60s;
 constexpr auto kForgetLimit = 10s;  // for what is thrown away in the background
 
@@ -53,9 +54,17 @@ bool ServerInfo::Has(std::string_view extension) const {
 
 bool ServerInfo::RunsVms() const { return drivers.find("qemu") != std::string::npos; }
 
-std::string InstanceInfo::Get(const std::string& key) const {
+std::string ValueOf(const Config& config, const std::string& key) {
   const auto it = config.find(key);
-  return it == config.end() ? "" : it->second;
+  return it == config.end() ? std::string() : it->second;
+}
+
+std::string InstanceOf(const std::string& used) {
+  constexpr std::string_view kPath = "/1.0/instances/";
+  if (!used.starts_with(kPath)) return {};
+  std::string name = used.substr(kPath.size());
+  name.resize(std::min(name.find_first_of("/?"), name.size()));
+  return name;
 }
 
 std::string TargetQuery(const std::string& member) {
@@ -212,7 +221,7 @@ Status Engine::ResizeRoot(const std::string& name, const std::string& pool, uint
 Status Engine::DeleteInstance(const std::string& name, Limit limit) {
   const Deadline deadline(limit);
   for (;;) {
-    const uint64_t seen = impl_->happened();
+    const uint64_t seen = Happened();
     Status done = ChangeState(name, "stop", true, deadline.left());
     if (!done && done.error().code == CSB_E_NOT_FOUND) return {};
     const bool stopped = done.ok();
@@ -223,7 +232,9 @@ Status Engine::DeleteInstance(const std::string& name, Limit limit) {
     done = stopped ? deleted : done;
     const bool busy = (deleted.error().code == CSB_E_CONFLICT && deleted.error().retryable) ||
                       (done.error().code == CSB_E_CONFLICT && done.error().retryable);
-    if (!busy || !impl_->AwaitEvent(seen, deadline.end())) return done;
+    if (!busy || std::chrono::steady_clock::now() >= deadline.end()) return done;
+    // An operation that holds the instance ends without an event.
+    AwaitEvent(seen, std::min<Limit>(deadline.left(), kLook));
   }
 }
 
@@ -329,17 +340,14 @@ void Engine::Impl::Open() {
   });
 }
 
-uint64_t Engine::Impl::happened() {
-  const std::lock_guard lock(mutex);
-  return lifecycles;
+uint64_t Engine::Happened() const {
+  const std::lock_guard lock(impl_->mutex);
+  return impl_->lifecycles;
 }
 
-// What ends without an event (an operation that holds the instance) is looked at again.
-bool Engine::Impl::AwaitEvent(uint64_t seen, Clock::time_point end) {
-  std::unique_lock lock(mutex);
-  const auto until = std::min(end, Clock::now() + 200ms);
-  changed.wait_until(lock, until, [&] { return lifecycles != seen; });
-  return Clock::now() < end;
+void Engine::AwaitEvent(uint64_t seen, Limit limit) const {
+  std::unique_lock lock(impl_->mutex);
+  impl_->changed.wait_for(lock, limit, [&] { return impl_->lifecycles != seen; });
 }
 
 void Engine::Impl::OnEvent(const EventStream::Event& event) {

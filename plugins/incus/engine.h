@@ -34,6 +34,11 @@ namespace csb::incus {
 using Config = std::map<std::string, std::string>;
 using Devices = std::map<std::string, Config>;
 
+// "" when it is not there.
+std::string ValueOf(const Config& config, const std::string& key);
+// Of an entry of used_by ("/1.0/instances/NAME?project=…"); "" where it is no instance's.
+std::string InstanceOf(const std::string& used);
+
 struct ServerInfo {
   std::string version;  // "6.0.4"
   std::string name;     // of the member that answers; "none" outside a cluster
@@ -63,7 +68,7 @@ struct InstanceInfo {
   std::string etag;      // of Instance(), for PatchInstance
 
   bool alive() const { return status == "Running" || status == "Frozen" || status == "Starting"; }
-  std::string Get(const std::string& key) const;  // of config; "" when it is not there
+  std::string Get(const std::string& key) const { return ValueOf(config, key); }
 };
 
 struct InstanceState {
@@ -237,6 +242,10 @@ class Engine {
   };
   // Opens the event stream and keeps it open; called once.
   void Listen(Handlers handlers);
+  // Lifecycle events so far; and until there is one more than `seen`, at most the limit: what may have been
+  // missed, or ends without one, is looked at again.
+  uint64_t Happened() const;
+  void AwaitEvent(uint64_t seen, Limit limit) const;
 
  private:
   struct Impl;

@@ -50,10 +50,6 @@ struct Engine::Impl : std::enable_shared_from_this<Engine::Impl> {
   const std::string query;  // "?project=…"
   Operations operations;
 
-  // Lifecycle events so far; and until there is one more, or a little while has passed. False: the end is.
-  uint64_t happened();
-  bool AwaitEvent(uint64_t seen, Clock::time_point end);
-
   std::mutex mutex;
   std::condition_variable changed;
   uint64_t lifecycles = 0;

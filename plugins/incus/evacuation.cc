@@ -24,16 +24,6 @@ constexpr std::chrono::seconds kWait{30};
 // By the clocks of two hosts; beyond all that one may wait for the engine.
 constexpr std::chrono::minutes kMoverDead{30};
 
-std::string Get(const Config& config, const char* key) {
-  const auto it = config.find(key);
-  return it == config.end() ? std::string() : it->second;
-}
-
-bool Old(const std::string& begun) {
-  const auto at = ParseRfc3339(begun);
-  return !at || std::chrono::system_clock::now() - *at > kMoverDead;
-}
-
 }  // namespace
 
 // Until no host moves them.
@@ -41,14 +31,16 @@ Status Registry::AwaitMove(const std::string& key) {
   const std::string name = names_.Move(key);
   const auto until = Clock::now() + kWait;
   do {
-    const uint64_t seen = Happened();
+    const uint64_t seen = engine_.Happened();
     auto move = engine_.Profile(name, kAskLimit);
     if (!move && move.error().code == CSB_E_NOT_FOUND) return {};
     if (!move) return move.error();
     // A host of this machine would hold the user's lock, which is ours.
-    if (Get(move->config, kKeyMachine) == machine_ || Old(Get(move->config, kBegun)))
+    const std::string begun = ValueOf(move->config, kBegun);
+    if (ValueOf(move->config, kKeyMachine) == machine_ || !ParseRfc3339(begun) ||
+        OlderThan(begun, kMoverDead))
       return engine_.DeleteProfile(name, kAskLimit);
-    AwaitEvent(seen);
+    engine_.AwaitEvent(seen, kLook);
   } while (Clock::now() < until);
   return Error{CSB_E_UNAVAILABLE, "another host moves the user's files to another member of the cluster",
                "try again when they are there", true};
@@ -91,12 +83,11 @@ Status Registry::MoveFiles(const std::string& key, Record& record, const std::st
   auto volume = engine_.Volume(record.pool, record.volume, from, kAskLimit);
   if (!volume) return volume.error();
   for (const std::string& used : volume->used_by) {
-    std::string name = used.substr(used.rfind('/') + 1);
-    name.resize(std::min(name.find('?'), name.size()));
-    if (!names_.IsOurs(name) || used.find("/instances/") == std::string::npos)
+    const std::string name = InstanceOf(used);
+    if (!names_.IsOurs(name))
       return Error{
           CSB_E_UNAVAILABLE,
-          "the files can't leave the member " + from + ": " + name + " uses the volume " + volume->name,
+          "the files can't leave the member " + from + ": " + used + " uses the volume " + volume->name,
           "incus storage volume show " + record.pool + " " + volume->name, false};
     if (Status s = launcher_.Remove(name); !s) return s;
   }

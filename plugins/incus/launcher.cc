@@ -19,8 +19,6 @@ namespace csb::incus {
 namespace {
 
 using std::chrono::milliseconds;
-using Clock = std::chrono::steady_clock;
-
 constexpr milliseconds kReadyLimit{15'000};
 constexpr milliseconds kAttachLimit{5'000};
 constexpr milliseconds kVmLimit{300'000};      // a machine boots, under emulation too
@@ -35,8 +33,7 @@ constexpr int kAddresses = 20;  // that are tried
 
 // A folder of ours that the engine does not see.
 bool SeesNoFolders(const Error& error) {
-  return error.message.find("Missing source path") != std::string::npos ||
-         error.message.find("no such file or directory") != std::string::npos;
+  return error.message.find("Missing source path") != std::string::npos;
 }
 
 bool LacksVolume(const Error& error) {
@@ -142,7 +139,12 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
 
   std::shared_ptr<Sandbox> sandbox;
   bool made = false;
+  const auto launched = [&] {
+    const std::lock_guard lock(mutex_);
+    launching_.erase(wanted.instance);
+  };
   const auto give_up = [&](const Error& error) {
+    launched();
     if (sandbox) sandbox->Detach();
     if (made)
       if (Status s = engine_.DeleteInstance(wanted.instance, kChangeLimit); !s)
@@ -209,7 +211,12 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
       auto half = engine_.Instance(wanted.instance, kAskLimit);
       made = half && half->Get(kKeyHost) == host_id_;
     }
-    return give_up(created.error());
+    Error error = created.error();
+    if (error.hint.empty() && error.message.find("forkstart") != std::string::npos)
+      error.hint = options_.boot == Boot::kImage
+                       ? "has the image an init? incus.boot=agent needs none"
+                       : "is the image for this machine's processor? the server's log tells what LXC said";
+    return give_up(error);
   }
   made = true;
   if (options_.vm) {
@@ -218,12 +225,9 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
     if (Status s = Push(wanted.instance); !s) return give_up(s.error());
   }
   if (options_.vm || options_.boot == Boot::kImage)
-    if (Status s = StartAgent(wanted.instance, spec, talk); !s) return give_up(s.error());
+    if (Status s = StartAgent(wanted.instance, spec); !s) return give_up(s.error());
   Result<std::shared_ptr<Sandbox>> connected = Connect(sandbox, live, kReadyLimit, on_lost);
-  {
-    const std::lock_guard lock(mutex_);
-    launching_.erase(wanted.instance);
-  }
+  launched();
   if (!connected) {
     auto said = engine_.ConsoleLog(wanted.instance, kAskLimit);
     Error error = connected.error();
@@ -316,7 +320,7 @@ Status Launcher::Push(const std::string& instance, const std::string& suffix) {
   return engine_.PutFile(instance, kAgentInside + suffix, 0555, contents->agent, kCreateLimit);
 }
 
-Status Launcher::StartAgent(const std::string& instance, const InstanceSpec& spec, const Conversation&) {
+Status Launcher::StartAgent(const std::string& instance, const InstanceSpec& spec) {
   auto ran = engine_.Run(instance, AgentCommand(options_, spec), options_.vm ? kVmStartLimit : kReadyLimit);
   if (!ran) return ran.error();
   if (ran->exit_code == 0) return {};

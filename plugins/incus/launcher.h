@@ -86,7 +86,7 @@ class Launcher {
                                   const std::string& member, bool again = false);
   Status FillTools(const ResolvedImage& image, const std::string& pool, const std::string& volume,
                    const std::string& member);
-  Status StartAgent(const std::string& instance, const InstanceSpec& spec, const Conversation& talk);
+  Status StartAgent(const std::string& instance, const InstanceSpec& spec);
   Result<std::shared_ptr<Sandbox>> Connect(std::shared_ptr<Sandbox> sandbox, Live live,
                                            std::chrono::milliseconds limit, Sandbox::OnLost on_lost);
   uint64_t RootSize(const ResolvedImage& image, uint64_t disk);

@@ -19,7 +19,6 @@ constexpr char kVolume[] = "user.clara-sandbox.volume";
 constexpr char kLeft[] = "user.clara-sandbox.left";
 constexpr char kMember[] = "user.clara-sandbox.member";
 constexpr char kCreated[] = "user.clara-sandbox.created";
-constexpr char kOfImage[] = "user.clara-sandbox.image";
 constexpr char kLimits[] = "user.clara-sandbox.limits";
 
 std::string TextOf(const Limits& limits) {
@@ -45,7 +44,7 @@ Config ConfigOf(const Record& record, const std::string& installation) {
                 {kPool, record.pool},
                 {kVolume, record.volume},
                 {kCreated, record.created_at},
-                {kOfImage, record.image},
+                {kKeyImage, record.image},
                 {kLimits, TextOf(record.limits)}};
   if (!record.member.empty()) out[kMember] = record.member;
   if (!record.left.empty()) out[kLeft] = record.left;
@@ -53,10 +52,7 @@ Config ConfigOf(const Record& record, const std::string& installation) {
 }
 
 Result<Record> RecordOf(const ProfileInfo& profile) {
-  const auto member = [&](const char* key) {
-    const auto it = profile.config.find(key);
-    return it == profile.config.end() ? std::string() : it->second;
-  };
+  const auto member = [&](const char* key) { return ValueOf(profile.config, key); };
   const Error wrong{
       CSB_E_INTERNAL, "the profile " + profile.name + " is no record of clara-sandbox",
       "incus profile show " + profile.name + "; files it stands for are in the volume of its name", false};
@@ -68,7 +64,7 @@ Result<Record> RecordOf(const ProfileInfo& profile) {
   out.member = member(kMember);
   out.left = member(kLeft);
   out.created_at = member(kCreated);
-  out.image = member(kOfImage);
+  out.image = member(kKeyImage);
   out.etag = profile.etag;
   const std::string generation = member(kGeneration);
   const auto number =

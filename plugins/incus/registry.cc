@@ -26,8 +26,6 @@ constexpr milliseconds kMakingLimit{30'000};
 constexpr milliseconds kStartingLimit{3'000};
 // No host makes it any more; by the engine's clock and ours.
 constexpr std::chrono::minutes kMadeByNobody{5};
-// An event may have been missed.
-constexpr milliseconds kLook{1'000};
 
 // Somebody's doing, and no fault of the engine: users of other sandboxes are not to be kept away for it.
 Error Paused(const std::string& instance) {
@@ -43,11 +41,6 @@ bool NeverStarted(const InstanceInfo& info) {
 // went down with it.
 bool MayBeStarting(const InstanceInfo& info) {
   return !info.alive() && info.Get("volatile.last_state.power") == "RUNNING";
-}
-
-bool OlderThan(const InstanceInfo& info, std::chrono::minutes age) {
-  const auto at = ParseRfc3339(info.created);
-  return at && std::chrono::system_clock::now() - *at > age;
 }
 
 }  // namespace
@@ -195,7 +188,8 @@ void Registry::CleanDead(const std::string& user) {
   auto info = engine_.Instance(record->instance, kAskLimit);
   // Status "Error": its member does not answer.
   if (!info || info->alive() || NeverStarted(*info) || info->status != "Stopped") return;
-  if (MayBeStarting(*info) && info->Get(kKeyMachine) != machine_ && !OlderThan(*info, kMadeByNobody)) return;
+  if (MayBeStarting(*info) && info->Get(kKeyMachine) != machine_ && !OlderThan(info->created, kMadeByNobody))
+    return;
   if (auto attached = Find(user)) {
     Forget(attached);
     attached->Detach();
@@ -220,11 +214,6 @@ Status Registry::Retire(const std::string& key, const Record& record) {
 }
 
 void Registry::OnLifecycle(const std::string& action, const std::string& instance) {
-  {
-    const std::lock_guard lock(mutex_);
-    ++events_;
-    happened_.notify_all();
-  }
   if (action.starts_with("image-")) return RefillLater();  // our name may mean another one now
   const bool ended =
       action == "instance-stopped" || action == "instance-shutdown" || action == "instance-deleted";
@@ -257,7 +246,6 @@ void Registry::Compare() {
     else if (now)
       sandbox->SetPaused(now->status == "Frozen");
   }
-  if (pool_.wanted()) pool_.Check();
 }
 
 void Registry::LetGoOfStreams() {
@@ -268,24 +256,14 @@ void Registry::LetGoOfStreams() {
   }
 }
 
-uint64_t Registry::Happened() {
-  const std::lock_guard lock(mutex_);
-  return events_;
-}
-
-void Registry::AwaitEvent(uint64_t seen) {
-  std::unique_lock lock(mutex_);
-  happened_.wait_for(lock, kLook, [&] { return events_ != seen; });
-}
-
 Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
   // Of this machine: whoever made it held the lock that we hold, and has died or given up.
   if (info.Get(kKeyMachine) == machine_) return false;
-  if (NeverStarted(info) && OlderThan(info, kMadeByNobody)) return false;
+  if (NeverStarted(info) && OlderThan(info.created, kMadeByNobody)) return false;
   const auto until = Clock::now() + kMakingLimit;
   std::optional<Clock::time_point> starting;
   while (Clock::now() < until) {
-    const uint64_t seen = Happened();
+    const uint64_t seen = engine_.Happened();
     auto now = engine_.Instance(info.name, kAskLimit);
     if (!now && now.error().code == CSB_E_NOT_FOUND) return false;
     if (!now) return now.error();
@@ -295,7 +273,7 @@ Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
     } else if (!NeverStarted(*now)) {
       return true;
     }
-    AwaitEvent(seen);
+    engine_.AwaitEvent(seen, kLook);
   }
   return Error{CSB_E_UNAVAILABLE,
                "the instance " + info.name + " is being made by another host, which does not end",

@@ -16,7 +16,6 @@
 // Find never blocks; everything else does, for a worker. Thread-safe.
 #pragma once
 
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
@@ -110,9 +109,6 @@ class Registry {
   Status MoveFiles(const std::string& key, Record& record, const std::string& to);
   Status BeginMove(const std::string& key);
   Status AwaitMove(const std::string& key);  // of another host
-  // Lifecycle events so far; and until there is one more, or it is time to look again.
-  uint64_t Happened();
-  void AwaitEvent(uint64_t seen);
   Status Retire(const std::string& key, const Record& record);
   Result<bool> StopLocked(const std::string& user, const std::string& key);
   Status RemoveVolume(const Record& record);
@@ -138,8 +134,6 @@ class Registry {
   Pool pool_;
   const std::shared_ptr<Lifeline<Registry>> line_;
   mutable std::mutex mutex_;
-  std::condition_variable happened_;  // a lifecycle event
-  uint64_t events_ = 0;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
   std::map<std::string, std::string, std::less<>> last_member_;  // of users whose sandboxes were attached
   Reactor::TimerId refill_ = 0;

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // How a user's sandbox ends, and the files with it if that is asked for.
-#include <algorithm>
-
 #include "clara_sandbox/cpp/identity.h"
 #include "plugins/common/host_sockets.h"
 #include "plugins/common/small_file.h"
@@ -97,9 +95,8 @@ Status Registry::RemoveVolume(const Record& record) {
     if (!volume) return volume.error().code == CSB_E_NOT_FOUND ? Status() : gone;
     bool waited = volume->used_by.empty();  // what held it has gone meanwhile
     for (const std::string& used : volume->used_by) {
-      std::string name = used.substr(used.rfind('/') + 1);
-      name.resize(std::min(name.find('?'), name.size()));
-      if (!names_.IsOurs(name) || used.find("/instances/") == std::string::npos) continue;
+      const std::string name = InstanceOf(used);
+      if (!names_.IsOurs(name)) continue;
       if (Status s = launcher_.Remove(name); !s && !Busy(s.error())) return s;
       waited = true;
     }
@@ -138,6 +135,8 @@ Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purg
     if ((made || now->etag != record->etag) && turn < kTurns) continue;
     // Last: until then it says where files are.
     if (Status s = records_.Remove(key); !s) return s.error();
+    const std::lock_guard guard(mutex_);
+    last_member_.erase(user);
     return out;
   }
 }

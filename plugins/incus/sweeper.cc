@@ -19,11 +19,6 @@ namespace {
 // Another machine's host may be at it until then.
 constexpr std::chrono::minutes kMakingLimit{10};
 
-std::string Get(const Config& config, const char* key) {
-  const auto it = config.find(key);
-  return it == config.end() ? std::string() : it->second;
-}
-
 std::vector<std::string> NamesIn(const std::string& folder) {
   std::vector<std::string> names;
   std::error_code error;
@@ -31,12 +26,6 @@ std::vector<std::string> NamesIn(const std::string& folder) {
   for (; !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
     names.push_back(entry->path().filename());
   return names;
-}
-
-// By the engine's clock and ours: minutes are meant.
-bool Old(const std::string& created) {
-  const auto at = ParseRfc3339(created);
-  return at && std::chrono::system_clock::now() - *at > kMakingLimit;
 }
 
 class Sweeper {
@@ -81,7 +70,7 @@ class Sweeper {
     if (info.Get(kKeyMachine) == registry_.machine()) return HostAlive(names_.hosts(), info.Get(kKeyHost));
     // Of a host elsewhere: a pooled one ends by itself once its host is gone, and what was never started is
     // being made, or old.
-    return info.alive() || !Old(info.created);
+    return info.alive() || !OlderThan(info.created, kMakingLimit);
   }
 
   // True: it stays.
@@ -118,22 +107,23 @@ class Sweeper {
   // By what is still there: the list of volumes is older than what was removed since.
   bool InUse(const VolumeInfo& volume) const {
     return std::any_of(volume.used_by.begin(), volume.used_by.end(), [&](const std::string& used) {
-      std::string name = used.substr(used.rfind('/') + 1);
-      name.resize(std::min(name.find('?'), name.size()));
+      const std::string name = InstanceOf(used);
       return there_.contains(name) || !names_.IsOurs(name);
     });
   }
 
   // An empty workspace of a pool whose host is dead, or files of a user whose record is lost.
   void Volume(const VolumeInfo& volume) {
-    if (Get(volume.config, kKeyInstallation) != names_.installation() || !complete_) return;
+    if (ValueOf(volume.config, kKeyInstallation) != names_.installation() || !complete_) return;
     if (files_.contains(volume.name) || InUse(volume)) return;
-    const std::string kind = Get(volume.config, kKeyKind);
+    const std::string kind = ValueOf(volume.config, kKeyKind);
     if (kind == "pool") {
-      const std::string maker = Get(volume.config, kKeyHost);
+      const std::string maker = ValueOf(volume.config, kKeyHost);
       if (HostAlive(names_.hosts(), maker)) return;
       // A host elsewhere makes the volume a moment before its instance.
-      if (Get(volume.config, kKeyMachine) != registry_.machine() && !Old(volume.created)) return;
+      if (ValueOf(volume.config, kKeyMachine) != registry_.machine() &&
+          !OlderThan(volume.created, kMakingLimit))
+        return;
       // Once more: it may have become a user's since the lists, who has stopped his sandbox already.
       auto records = registry_.records().All();
       if (!records) return;
@@ -147,12 +137,13 @@ class Sweeper {
     if (kind == "tools") {
       // Of an agent of another version, perhaps of a host elsewhere that makes its first instance now.
       auto digest = registry_.launcher().ToolsDigest();
-      if (!digest || volume.name == names_.ToolsVolume(*digest) || !Old(volume.created)) return;
+      if (!digest || volume.name == names_.ToolsVolume(*digest) || !OlderThan(volume.created, kMakingLimit))
+        return;
       const Status gone = engine_.DeleteVolume(pool_, volume.name, volume.location, kChangeLimit);
       if (!gone) host_.LogDebug(gone.error().message);
       return;
     }
-    const std::string user = Get(volume.config, kKeyUser);
+    const std::string user = ValueOf(volume.config, kKeyUser);
     if (kind != "workspace" || !CheckUserId(user)) return;
     const std::string key = KeyOf(user);
     if (names_.Volume(key) != volume.name) return;
