@@ -33,7 +33,7 @@ struct ReadBackContext {
   std::string workspace = "/workspace";
   bool blocked = false;  // the agent was told to make ranges unreachable
   std::string storage;   // the engine's storage driver
-  bool machine = false;  // a virtual machine: its own size is what bounds it
+  bool machine = false;  // a virtual machine: its own size is what bounds it, and its workspace is mounted
   HostLimits host;       // what this machine's kernel shows, for a sandbox that can't see its own
   ReadBackWords words;
 };

@@ -107,11 +107,25 @@ TEST(ReadBack, TextIsBoundedAndPrintable) {
     }
 }
 
+// Files on the machine's own disk would end with it, without a word.
+TEST(ReadBack, AMachineWithoutItsWorkspaceIsRefused) {
+  ReadBackContext context;
+  for (const char* report : {R"({"machine":{}})", R"({"workspace_separate":false,"machine":{}})"}) {
+    EXPECT_TRUE(EnforcedOf(report, context)) << report;  // of a container it says nothing
+    context.machine = true;
+    auto e = EnforcedOf(report, context);
+    ASSERT_FALSE(e) << report;
+    EXPECT_THAT(e.error().message, HasSubstr("not mounted"));
+    EXPECT_THAT(e.error().hint, HasSubstr("virtiofsd"));
+    context.machine = false;
+  }
+}
+
 // What its own kernel says of a machine is what bounds it: no group is to be seen there.
 TEST(ReadBack, AMachineIsAsLargeAsItsKernelSays) {
   ReadBackContext context = Context();
   context.machine = true;
-  const std::string report = R"({"machine":{"memory":520093696,"processors":2}})";
+  const std::string report = R"({"workspace_separate":true,"machine":{"memory":520093696,"processors":2}})";
   auto e = EnforcedOf(report, context);
   ASSERT_TRUE(e) << e.error().message;
   EXPECT_TRUE((*e)["memory"].enforced);
@@ -131,11 +145,11 @@ TEST(ReadBack, AMachineThatSaysNothingHoldsNothing) {
   ReadBackContext context = Context();
   context.machine = true;
   for (const std::string_view hostile : kHostileJson) {
-    auto e = EnforcedOf(R"({"machine":)" + std::string(hostile) + "}", context);
+    auto e = EnforcedOf(R"({"workspace_separate":true,"machine":)" + std::string(hostile) + "}", context);
     ASSERT_TRUE(e) << hostile;
     for (const char* key : {"memory", "cpu"}) EXPECT_FALSE((*e)[key].enforced) << key << " " << hostile;
     auto parts =
-        EnforcedOf(R"({"machine":{"memory":)" + std::string(hostile) + R"(,"processors":"two"}})", context);
+        EnforcedOf(R"({"workspace_separate":true,"machine":{"memory":)" + std::string(hostile) + R"(,"processors":"two"}})", context);
     ASSERT_TRUE(parts) << hostile;
     EXPECT_FALSE((*parts)["cpu"].enforced) << hostile;
   }

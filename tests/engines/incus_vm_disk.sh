@@ -4,7 +4,7 @@
 # The scripts that run inside are in tests/engines/incus-vm.
 inside_scripts=$root/tests/engines/incus-vm
 machine_modules="virtio_pci virtio_blk crc32c_generic ext4"
-guest_modules="virtio_pci virtio_scsi sd_mod crc32c_generic ext4 virtio_console 9pnet_virtio 9p
+guest_modules="virtio_pci virtio_scsi sd_mod crc32c_generic ext4 virtio_console 9pnet_virtio 9p virtiofs
   vmw_vsock_virtio_transport virtio_net virtio_balloon virtio_rng button evdev"
 # Without gdisk: where Incus finds it, it writes a partition table over the guest's filesystem, which has the whole disk.
 machine_packages="busybox-static btrfs-progs cpio curl e2fsprogs iproute2 kmod python3-minimal"
@@ -64,6 +64,16 @@ add_packages() {
       drivers/infiniband drivers/staging drivers/iio drivers/hwmon drivers/usb sound
     mv /kernel/lib/modules /lib/modules
     depmod "$version"'
+  # Incus shares a volume with a machine through virtiofsd; what QEMU does without it may not read one. Debian 12 has
+  # the program with its older QEMU only.
+  # shellcheck disable=SC2016
+  in_machine sh -euc '
+    mkdir /older && cd /older
+    apt-get download qemu-system-common
+    dpkg-deb -x ./*.deb .
+    install -D usr/lib/qemu/virtiofsd /usr/libexec/virtiofsd
+    rm -rf /older
+    apt-get install -y -q --no-install-recommends libcap-ng0 libnuma1 libseccomp2 libglib2.0-0'
   echo "deb $mirror bookworm-backports main" >"$machine/etc/apt/sources.list.d/backports.list"
   in_machine apt-get update -q
   # shellcheck disable=SC2086
