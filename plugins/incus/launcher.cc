@@ -29,6 +29,7 @@ constexpr milliseconds kSilence{2'000};  // of a stream with work on it, until i
 // size.
 constexpr uint64_t kUnpacked = 4;
 
+constexpr int kPushes = 3;      // of the agent into a machine, once more
 constexpr int kAddresses = 20;  // that are tried
 
 // A folder of ours that the engine does not see.
@@ -222,7 +223,13 @@ Result<std::shared_ptr<Sandbox>> Launcher::LaunchOn(ChannelKind channel, const R
   if (options_.vm) {
     talk.progress("the virtual machine boots");
     if (Status s = AwaitMachine(engine_, wanted.instance, kVmLimit, talk); !s) return give_up(s.error());
-    if (Status s = Push(wanted.instance); !s) return give_up(s.error());
+    Status pushed = Push(wanted.instance);
+    // The machine's agent may begin anew while its services start.
+    for (int again = 0; !pushed && pushed.error().code == CSB_E_UNAVAILABLE && again < kPushes; ++again) {
+      if (Status s = AwaitMachine(engine_, wanted.instance, kVmLimit, talk); !s) return give_up(s.error());
+      pushed = Push(wanted.instance);
+    }
+    if (!pushed) return give_up(pushed.error());
   }
   if (options_.vm || options_.boot == Boot::kImage)
     if (Status s = StartAgent(wanted.instance, spec); !s) return give_up(s.error());
