@@ -148,8 +148,9 @@ TEST(ReadBack, AMachineThatSaysNothingHoldsNothing) {
     auto e = EnforcedOf(R"({"workspace_separate":true,"machine":)" + std::string(hostile) + "}", context);
     ASSERT_TRUE(e) << hostile;
     for (const char* key : {"memory", "cpu"}) EXPECT_FALSE((*e)[key].enforced) << key << " " << hostile;
-    auto parts =
-        EnforcedOf(R"({"workspace_separate":true,"machine":{"memory":)" + std::string(hostile) + R"(,"processors":"two"}})", context);
+    auto parts = EnforcedOf(R"({"workspace_separate":true,"machine":{"memory":)" + std::string(hostile) +
+                                R"(,"processors":"two"}})",
+                            context);
     ASSERT_TRUE(parts) << hostile;
     EXPECT_FALSE((*parts)["cpu"].enforced) << hostile;
   }
