@@ -81,8 +81,9 @@ Devices DevicesOf(const Options& options, const InstanceSpec& spec) {
   out["root"] = {{"type", "disk"}, {"path", "/"}, {"pool", spec.pool}};
   if (spec.root_size > 0) out["root"]["size"] = std::to_string(spec.root_size);
   if (!spec.volume.empty())
-    out["workspace"] = {
-        {"type", "disk"}, {"pool", spec.pool}, {"source", spec.volume}, {"path", kWorkspaceInside}};
+    // The name is short, as it is part of a socket's path, for which Linux has 107 bytes:
+    // /var/lib/incus/devices/INSTANCE/virtio-fs.ws.sock.
+    out["ws"] = {{"type", "disk"}, {"pool", spec.pool}, {"source", spec.volume}, {"path", kWorkspaceInside}};
   if (!options.vm && !spec.tools.empty())
     out["tools"] = {{"type", "disk"}, {"source", spec.tools}, {"path", kToolsInside}, {"readonly", "true"}};
   if (!options.vm && !spec.tools_volume.empty())

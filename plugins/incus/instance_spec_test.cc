@@ -104,7 +104,7 @@ TEST_F(InstanceSpecTest, NothingElseIsThere) {
                            "limits.memory.swap", "limits.processes", "raw.lxc", "security.guestapi",
                            "security.idmap.isolated", "security.nesting", "security.privileged",
                            "security.syscalls.deny_compat", "user.clara-sandbox.user"));
-  EXPECT_THAT(Members(body_["devices"]), UnorderedElementsAre("root", "workspace", "tools", "control"));
+  EXPECT_THAT(Members(body_["devices"]), UnorderedElementsAre("root", "ws", "tools", "control"));
 }
 
 TEST_F(InstanceSpecTest, OursWinsOverWhatIsAdded) {
@@ -251,9 +251,9 @@ TEST_F(InstanceSpecTest, WhatIsMountedOfThisMachineIsReadOnly) {
   EXPECT_EQ(Device("control", "path"), "/.clara/ctl");
   EXPECT_EQ(Device("control", "readonly"), "true") << "else user code leaves sockets there";
   EXPECT_EQ(Device("control", "shift"), "true");
-  EXPECT_EQ(Device("workspace", "source"), "clara-01234567-ab");
-  EXPECT_EQ(Device("workspace", "pool"), "fast");
-  EXPECT_EQ(Device("workspace", "path"), "/workspace");
+  EXPECT_EQ(Device("ws", "source"), "clara-01234567-ab");
+  EXPECT_EQ(Device("ws", "pool"), "fast");
+  EXPECT_EQ(Device("ws", "path"), "/workspace");
   EXPECT_EQ(Device("root", "pool"), "fast");
   EXPECT_EQ(Device("root", "path"), "/");
   // Every source that is a path of this machine: those two.
@@ -271,7 +271,7 @@ TEST_F(InstanceSpecTest, ElsewhereTheAgentComesByAVolume) {
   spec_.tools.clear();
   spec_.tools_volume = "clara-01234567-tools-1f";
   Make();
-  EXPECT_THAT(Members(body_["devices"]), UnorderedElementsAre("root", "workspace", "tools"));
+  EXPECT_THAT(Members(body_["devices"]), UnorderedElementsAre("root", "ws", "tools"));
   EXPECT_EQ(Device("tools", "source"), "clara-01234567-tools-1f");
   EXPECT_EQ(Device("tools", "pool"), "fast");
   EXPECT_EQ(Device("tools", "readonly"), "true") << "sandboxes share it";
@@ -337,7 +337,7 @@ TEST_F(InstanceSpecTest, AMachineHasWhatHoldsAMachine) {
   EXPECT_EQ(Config("limits.memory"), "536870912");
   EXPECT_EQ(Config("security.guestapi"), "false");
   EXPECT_EQ(Config("boot.autostart"), "false");
-  EXPECT_THAT(Members(body_["devices"]), UnorderedElementsAre("root", "workspace"));
+  EXPECT_THAT(Members(body_["devices"]), UnorderedElementsAre("root", "ws"));
   const auto agent = AgentCommand(options_, spec_);
   EXPECT_THAT(agent, Contains("--background"));
   EXPECT_THAT(agent, Not(Contains("--control")));

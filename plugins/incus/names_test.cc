@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/incus/names.h"
 
+#include "plugins/incus/records.h"
+
 #include <gtest/gtest.h>
 
 #include <set>
@@ -84,6 +86,18 @@ TEST(IncusNames, EachThingHasItsFolder) {
   EXPECT_EQ(kNames.Control("k-1"), kNames.Slot("k-1") + "/ctl");
   EXPECT_EQ(kNames.Lock("k"), "/state/locks/k");
   EXPECT_EQ(kNames.hosts(), "/state/hosts");
+}
+
+// What the server calls the socket that a machine's workspace is shared through; sockaddr_un has 108 bytes.
+TEST(IncusNames, NoInstanceIsTooLongForASocketOfItsServers) {
+  const Names names("/state", "/run", "0123456789abcdef");
+  const std::string key(32, 'f');
+  const std::string own = names.Instance(key, FirstGeneration() * 2),
+                    pooled = names.Pooled("0123abcd", 1'000'000);
+  for (const std::string& instance : {own, pooled}) {
+    EXPECT_LT(("/var/lib/incus/devices/" + instance + "/virtio-fs.ws.sock").size(), 108u) << instance;
+    EXPECT_LE(instance.size(), 63u) << instance;  // a host name
+  }
 }
 
 }  // namespace

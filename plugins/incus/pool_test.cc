@@ -73,7 +73,7 @@ TEST_F(PoolTest, AReturningUserGetsTheOldFilesAndThePoolKeepsItsOwn) {
   const std::string ready = Ready();
   const auto sandbox = host->Create("alice");
   ASSERT_TRUE(sandbox) << sandbox.error().message;
-  EXPECT_EQ(server_.Of(InstanceOf("alice")).devices["workspace"]["source"], volume);
+  EXPECT_EQ(server_.Of(InstanceOf("alice")).devices["ws"]["source"], volume);
   EXPECT_EQ(host->registry->pool().size(), 1u);
   // What was taken back is as good as before.
   const auto bob = host->Create("bob");
@@ -131,7 +131,7 @@ TEST_F(PoolTest, AClaimWhoseAnswerWasLostIsFoundAgain) {
     ASSERT_TRUE(next->Sweep());
     EXPECT_TRUE(server_.HasVolume(ready));
     ASSERT_TRUE(next->Create("alice"));
-    EXPECT_EQ(server_.Of(InstanceOf("alice")).devices["workspace"]["source"], ready);
+    EXPECT_EQ(server_.Of(InstanceOf("alice")).devices["ws"]["source"], ready);
     ASSERT_TRUE(next->registry->Destroy("alice", true));
   }
 }
@@ -180,7 +180,7 @@ TEST_F(PoolTest, AClaimOutlivesItsHost) {
     ASSERT_TRUE(next->Sweep());
     EXPECT_TRUE(server_.HasVolume(ready)) << user;
     ASSERT_TRUE(next->Create(user));
-    EXPECT_EQ(server_.Of(InstanceOf(user)).devices["workspace"]["source"], ready) << user;
+    EXPECT_EQ(server_.Of(InstanceOf(user)).devices["ws"]["source"], ready) << user;
     ASSERT_TRUE(next->registry->Destroy(user, true));
     EXPECT_FALSE(server_.HasVolume(ready)) << user;
   }
@@ -204,7 +204,7 @@ TEST_F(PoolTest, ManyUsersAtOnceNeverShare) {
     const Record record = RecordOf("user-" + std::to_string(i));
     volumes.insert(record.volume);
     instances.insert(record.instance);
-    EXPECT_EQ(server_.Of(record.instance).devices["workspace"]["source"], record.volume);
+    EXPECT_EQ(server_.Of(record.instance).devices["ws"]["source"], record.volume);
   }
   EXPECT_THAT(volumes, SizeIs(kUsers));
   EXPECT_THAT(instances, SizeIs(kUsers));

@@ -111,7 +111,7 @@ TEST_F(RegistryRaceTest, WhatADeadHostHalfMadeIsRetired) {
   const auto sandbox = host->Create("alice");
   ASSERT_TRUE(sandbox) << sandbox.error().message;
   EXPECT_EQ((*sandbox)->live().name, InstanceOf("alice", 2));
-  EXPECT_EQ(server_.Of(InstanceOf("alice", 2)).devices["workspace"]["source"], VolumeOf("alice"));
+  EXPECT_EQ(server_.Of(InstanceOf("alice", 2)).devices["ws"]["source"], VolumeOf("alice"));
 }
 
 // Half made by this very host, which could not remove it either.

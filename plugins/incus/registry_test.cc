@@ -27,7 +27,7 @@ TEST_F(RegistryTest, ACreateIsOneInstanceOneVolumeOneRecord) {
   EXPECT_EQ(instance.config[kKeyHost], host->mark->id());
   EXPECT_EQ(instance.config[kKeyMachine], kHere);
   EXPECT_EQ(instance.config[kKeyChannel], "exec");
-  EXPECT_EQ(instance.devices["workspace"]["source"], VolumeOf("alice"));
+  EXPECT_EQ(instance.devices["ws"]["source"], VolumeOf("alice"));
   EXPECT_EQ(server_.VolumeOf(VolumeOf("alice")).config[kKeyUser], "alice");
   const Record record = RecordOf("alice");
   EXPECT_EQ(record.instance, instance.name);
@@ -125,7 +125,7 @@ TEST_F(RegistryTest, ADeadInstanceMakesWayForTheNextWithTheSameFiles) {
   const auto sandbox = host->Create("alice");
   ASSERT_TRUE(sandbox) << sandbox.error().message;
   EXPECT_EQ((*sandbox)->live().name, InstanceOf("alice", 2));
-  EXPECT_EQ(server_.Of(InstanceOf("alice", 2)).devices["workspace"]["source"], VolumeOf("alice"));
+  EXPECT_EQ(server_.Of(InstanceOf("alice", 2)).devices["ws"]["source"], VolumeOf("alice"));
   EXPECT_EQ(RecordOf("alice").instance, InstanceOf("alice", 2));
   EXPECT_TRUE(Becomes([&] { return !server_.Has(dead); }));
 }
@@ -226,7 +226,7 @@ TEST_F(RegistryTest, ARestartIsAnotherInstanceWithTheSameFiles) {
   EXPECT_NE((*again)->live().name, first);
   EXPECT_EQ((*again)->live().name, InstanceOf("alice"));
   EXPECT_EQ((*again)->live().limits.memory, 32u << 20);
-  EXPECT_EQ(server_.Of(InstanceOf("alice")).devices["workspace"]["source"], VolumeOf("alice"));
+  EXPECT_EQ(server_.Of(InstanceOf("alice")).devices["ws"]["source"], VolumeOf("alice"));
   EXPECT_TRUE(Becomes([&] { return server_.Instances().size() == 1; }));
 }
 

@@ -191,7 +191,7 @@ TEST_F(SweeperTest, FilesWithoutARecordAreAdopted) {
   // The files are there again.
   const auto sandbox = host->Create("al\"ice é");
   ASSERT_TRUE(sandbox) << sandbox.error().message;
-  EXPECT_EQ(server_.Of(InstanceOf("al\"ice é")).devices["workspace"]["source"], record.volume);
+  EXPECT_EQ(server_.Of(InstanceOf("al\"ice é")).devices["ws"]["source"], record.volume);
 }
 
 TEST_F(SweeperTest, WhatMayBeSomebodysIsKept) {

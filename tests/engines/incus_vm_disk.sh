@@ -71,7 +71,21 @@ add_packages() {
     mkdir /older && cd /older
     apt-get download qemu-system-common
     dpkg-deb -x ./*.deb .
-    install -D usr/lib/qemu/virtiofsd /usr/libexec/virtiofsd
+    install usr/lib/qemu/virtiofsd /usr/lib/qemu/virtiofsd.older
+    cat >/usr/libexec/virtiofsd <<"END"
+#!/bin/sh
+# Says to the older one what the one that Incus knows is told.
+for word; do
+  shift
+  case "$word" in
+    --shared-dir=*) set -- "$@" -o "source=${word#*=}" ;;
+    --cache=never) set -- "$@" -o cache=none ;;
+    *) set -- "$@" "$word" ;;
+  esac
+done
+exec /usr/lib/qemu/virtiofsd.older "$@"
+END
+    chmod 755 /usr/libexec/virtiofsd
     rm -rf /older
     apt-get install -y -q --no-install-recommends libcap-ng0 libnuma1 libseccomp2 libglib2.0-0'
   echo "deb $mirror bookworm-backports main" >"$machine/etc/apt/sources.list.d/backports.list"
