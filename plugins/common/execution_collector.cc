@@ -134,14 +134,17 @@ Result<Execution> ExecutionCollector::Finish(std::string_view result) {
   Execution run;
   run.exit_code = static_cast<int>(*exit_code);
   run.success = *exit_code == 0;
+  run.signal = static_cast<int>(json::GetInt(*doc, "signal").value_or(0));
   run.cause = json::GetString(*doc, "cause").value_or("exit");
   run.execution_time = json::GetNumber(*doc, "execution_time").value_or(0);
   run.message = json::GetString(*doc, "message").value_or("");
   run.hint = json::GetString(*doc, "hint").value_or("");
   run.stdout_bytes = Count(*doc, "stdout_bytes");
   run.stderr_bytes = Count(*doc, "stderr_bytes");
-  run.truncated = stdout_.dropped() > 0 || stderr_.dropped() > 0 || Count(*doc, "stdout_dropped") > 0 ||
-                  Count(*doc, "stderr_dropped") > 0;
+  // The result has what the agent dropped, the texts also what was dropped here.
+  run.stdout_dropped = std::max(Count(*doc, "stdout_dropped"), stdout_.dropped());
+  run.stderr_dropped = std::max(Count(*doc, "stderr_dropped"), stderr_.dropped());
+  run.truncated = run.stdout_dropped > 0 || run.stderr_dropped > 0;
   const size_t for_stderr = std::max(both_ / 3, both_ - std::min(both_, stdout_.size()));
   run.stderr_text = stderr_.Text(std::min(stderr_.size(), for_stderr));
   const size_t for_stdout = both_ - std::min(stderr_.size(), for_stderr);

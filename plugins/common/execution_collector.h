@@ -51,11 +51,14 @@ struct Execution {
   std::string output;    // stdout
   std::string stderr_text;
   int exit_code = 0;
+  int signal = 0;             // that ended it; 0: none
   std::string cause;          // exit signal deadline oom cancelled
   double execution_time = 0;  // seconds
   bool truncated = false;
   uint64_t stdout_bytes = 0;  // written by the program, dropped ones too
   uint64_t stderr_bytes = 0;
+  uint64_t stdout_dropped = 0;  // of these, what is missing between head and tail
+  uint64_t stderr_dropped = 0;
   std::string message;  // why it was ended, when it was; with the hint
   std::string hint;
 

@@ -67,6 +67,7 @@ TEST(ExecutionCollector, DroppedBytesAreToldAtTheirPlace) {
   auto run = collector.Finish(Result(0));
   EXPECT_EQ(run->output, "first\n[… 12345 bytes dropped …]\nlast\n");
   EXPECT_TRUE(run->truncated);
+  EXPECT_EQ(run->stdout_dropped, 12345u);
 }
 
 TEST(ExecutionCollector, KeepsHeadAndTailOfAFlood) {

@@ -70,8 +70,8 @@ struct App {
   Settings settings;
   HostRef host;
   ServiceClient service;
-  RateLimiter limiter;  // thread-safe
-  MemoryBudget memory;  // thread-safe
+  RateLimiter limiter;      // thread-safe
+  MemoryBudget memory;      // thread-safe
   OriginPolicy origins;
   std::string openapi;      // the document
   std::string docs;         // the page
@@ -79,6 +79,7 @@ struct App {
   // Seconds for a raw transfer, the most that the service takes; http.min_rate bounds it by size.
   double raw_timeout = 3600;
   std::string request_id_prefix;
+  std::string instance;  // 16 hex digits of this start, so that clients notice another one
   std::atomic<uint64_t> requests{0};
 };
 

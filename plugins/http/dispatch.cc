@@ -50,11 +50,12 @@ class Dispatcher {
  private:
   using Made = Result<std::unique_ptr<Exchange>>;
 
-  std::unique_ptr<Exchange> Fixed(Reply reply) {
+  std::unique_ptr<Exchange> Fixed(Reply reply) { return Fixed(std::move(reply), out_); }
+  std::unique_ptr<Exchange> Fixed(Reply reply, Responder& out) {
     // An unread body would be taken for the next request.
     const bool large = head_.content_length.value_or(head_.chunked ? UINT64_MAX : 0) > kSmallBody;
     reply.close = reply.close || (head_.has_body && (large || !head_.expect.empty()));
-    return FixedExchange(std::move(reply), out_);
+    return FixedExchange(std::move(reply), out);
   }
 
   Made Route(Dispatched& result) {
@@ -73,6 +74,8 @@ class Dispatcher {
     Match match = FindRoute(head_.method, target->segments);
     if (head_.method == "OPTIONS" && !match.allow.empty()) return Options(match.allow);
     if (match.route != nullptr) result.route = match.route->path;
+    if (match.route != nullptr && (match.route->op == CSB_OP_HEALTH || match.route->op == CSB_OP_INFO))
+      result.fields += InstanceField();
 
     const Key* key = nullptr;
     if (match.route == nullptr || match.route->access != Access::kOpen) {
@@ -94,6 +97,7 @@ class Dispatcher {
       if (status.error().code == CSB_E_RATE_LIMITED) return RateLimited(status.error());
       return std::move(status).error();
     }
+    if (head_.instance && *head_.instance != app_.instance) return OtherInstance();
     in.request_id = result.request_id;
     in.head = result.head;
     in.has_body = head_.has_body;
@@ -103,7 +107,7 @@ class Dispatcher {
     in.range = head_.range;
     in.if_range = head_.if_range;
     in.if_none_match = head_.if_none_match;
-    return Make(std::move(in));
+    return Make(std::move(in), out_);
   }
 
   Made Options(const std::string& allow) {
@@ -111,7 +115,7 @@ class Dispatcher {
     if (AllowedOrigin(app_.origins, head_.origin))
       reply.fields += "Access-Control-Allow-Methods: " + allow +
                       "\r\nAccess-Control-Allow-Headers: X-API-Key, Authorization, Content-Type, Range, "
-                      "X-Request-Id\r\nAccess-Control-Max-Age: 600\r\n";
+                      "X-Request-Id, Idempotency-Key, X-Sandbox-Instance\r\nAccess-Control-Max-Age: 600\r\n";
     return Fixed(std::move(reply));
   }
 
@@ -157,47 +161,62 @@ class Dispatcher {
     return {};
   }
 
+  std::string InstanceField() const { return "X-Sandbox-Instance: " + app_.instance + "\r\n"; }
+
+  // A repetition of what an earlier process was asked: nobody here knows what became of that.
+  Made OtherInstance() {
+    Reply reply = ErrorReply(
+        Error{CSB_E_GONE, "the service was started anew since; whether an earlier attempt ran is not known",
+              "look at what it left, then decide; /health tells the X-Sandbox-Instance of now", false});
+    reply.status = 409;
+    return Fixed(std::move(reply));
+  }
+
   Made RateLimited(const Error& error) {
     Reply reply = ErrorReply(error);
     reply.fields = "Retry-After: " + std::to_string(static_cast<int64_t>(std::ceil(wait_))) + "\r\n";
     return Fixed(std::move(reply));
   }
 
-  Made Make(Incoming in) {
+  static bool IsRawWrite(const Incoming& in) {
+    return in.route->answer == Answer::kFileWrite && !IsJson(in.content_type) && in.target.Get("path");
+  }
+
+  Made Make(Incoming in, Responder& out) {
     const bool takes_body = std::string_view(in.route->method) == "POST";
     if (takes_body && !head_.content_encoding.empty() && !SameWord(head_.content_encoding, "identity"))
-      return Fixed(ErrorReply(415, "Content-Encoding: bodies are not decompressed", "send it as it is"));
+      return Fixed(ErrorReply(415, "Content-Encoding: bodies are not decompressed", "send it as it is"), out);
     switch (in.route->answer) {
       case Answer::kOpenApi:
-        return Fixed({.body = app_.openapi});
+        return Fixed({.body = app_.openapi}, out);
       case Answer::kDocs:
-        return Fixed({.content_type = kHtml, .body = app_.docs, .fields = app_.docs_fields});
+        return Fixed({.content_type = kHtml, .body = app_.docs, .fields = app_.docs_fields}, out);
       case Answer::kFileWrite:
-        return Write(std::move(in));
+        return Write(std::move(in), out);
       case Answer::kFileRead:
-        return FormOfFile(in.accept) == Form::kBytes ? FileBytesExchange(app_, thread_, std::move(in), out_)
-                                                     : FileJsonExchange(app_, thread_, std::move(in), out_);
+        return FormOfFile(in.accept) == Form::kBytes ? FileBytesExchange(app_, thread_, std::move(in), out)
+                                                     : FileJsonExchange(app_, thread_, std::move(in), out);
       default:
         break;
     }
     if (takes_body && head_.content_length.value_or(0) > app_.settings.max_body)
       return TooLarge("http.max_body", app_.settings.max_body);
-    if (in.route->answer != Answer::kExecution) return ResultExchange(app_, thread_, std::move(in), out_);
+    if (in.route->answer != Answer::kExecution) return ResultExchange(app_, thread_, std::move(in), out);
     const Form form = FormOfExecution(in.accept);
-    if (form == Form::kJson) return BufferedRunExchange(app_, thread_, std::move(in), out_);
-    return StreamedRunExchange(app_, thread_, std::move(in), out_, form == Form::kEventStream);
+    if (form == Form::kJson) return BufferedRunExchange(app_, thread_, std::move(in), out);
+    return StreamedRunExchange(app_, thread_, std::move(in), out, form == Form::kEventStream);
   }
 
-  Made Write(Incoming in) {
-    const bool json = IsJson(in.content_type) || !in.target.Get("path");
+  Made Write(Incoming in, Responder& out) {
+    const bool json = !IsRawWrite(in);
     if (IsMultipart(in.content_type))
       return Fixed(
-          ErrorReply(415, "multipart bodies are not understood", "send the file's bytes as the body"));
+          ErrorReply(415, "multipart bodies are not understood", "send the file's bytes as the body"), out);
     const uint64_t limit = json ? app_.settings.max_body : app_.settings.max_upload;
     if (head_.content_length.value_or(0) > limit)
       return TooLarge(json ? "http.max_body" : "http.max_upload", limit);
-    return json ? FileWriteJsonExchange(app_, thread_, std::move(in), out_)
-                : FileUploadExchange(app_, thread_, std::move(in), out_);
+    return json ? FileWriteJsonExchange(app_, thread_, std::move(in), out)
+                : FileUploadExchange(app_, thread_, std::move(in), out);
   }
 
   static Made TooLarge(const char* option, uint64_t limit) {

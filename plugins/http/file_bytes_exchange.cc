@@ -33,6 +33,11 @@ std::string Disposition(std::string_view path) {
   return "attachment; filename*=UTF-8''" + name;
 }
 
+// What a sandbox tells stands in a header only where it can be nothing but one value.
+bool Plain(std::string_view text, std::string_view allowed) {
+  return !text.empty() && text.size() <= 40 && text.find_first_not_of(allowed) == std::string_view::npos;
+}
+
 bool Matches(std::string_view if_none_match, std::string_view tag) {
   return !if_none_match.empty() &&
          (if_none_match == "*" || if_none_match.find(tag) != std::string_view::npos);
@@ -86,6 +91,10 @@ class FileBytes final : public ServiceExchange {
     std::string fields = Header("ETag", tag) + Header("Accept-Ranges", "bytes");
     const int64_t changed = UnixSeconds(mtime);
     if (changed >= 0) fields += Header("Last-Modified", HttpDate(changed));
+    // To the millisecond, as a listing has it.
+    if (Plain(mtime, "0123456789-+:.TZ")) fields += Header("X-File-Mtime", mtime);
+    if (const auto mode = json::GetString(*doc, "mode"); mode && Plain(*mode, "01234567"))
+      fields += Header("X-File-Mode", *mode);
     if (Matches(in_.if_none_match, tag)) {
       call_->Abandon();
       return Answer({.status = 304, .content_type = "", .fields = std::move(fields)}, 0);

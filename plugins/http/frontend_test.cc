@@ -31,12 +31,80 @@ TEST(Frontend, RunsAShellCommand) {
   EXPECT_EQ(
       answer.body,
       R"({"success":true,"output":"hi\n","error":null,"exit_code":0,"execution_time":0.01,"timed_out":false,)"
-      R"("oom_killed":false,"truncated":false,"stdout_bytes":3,"stderr_bytes":0,"cause":"exit"})");
+      R"("oom_killed":false,"truncated":false,"stdout_bytes":3,"stderr_bytes":0,"cause":"exit",)"
+      R"("signal":0,"stdout_dropped":0,"stderr_dropped":0,"message":"","hint":""})");
   const Request request = server.service.requests().at(0);
   EXPECT_EQ(request.op, CSB_OP_SHELL);
   EXPECT_EQ(request.user, "alice");
   EXPECT_EQ(request.payload, R"({"command":"echo hi","output":{"head":524288,"tail":524288}})");
   EXPECT_EQ(request.request_id, answer.fields.at("x-request-id"));
+}
+
+TEST(Frontend, TellsWhyARunWasEnded) {
+  TestServer server;
+  server.service.OnDone(
+      CSB_OP_EXEC,
+      R"({"exit_code":124,"cause":"deadline","signal":9,"execution_time":1,"stdout_bytes":9,"stderr_bytes":8,)"
+      R"("stdout_dropped":5,"stderr_dropped":6,"message":"Execution timed out after 1 s","hint":"raise it"})");
+  TestClient client(server.port());
+  const TestAnswer answer = client.Post("/sandbox/a/exec", R"({"argv":["sleep","9"],"timeout":1,"cwd":"d"})");
+  EXPECT_EQ(answer.status, 200);
+  EXPECT_THAT(answer.body, HasSubstr(R"("cause":"deadline","signal":9,"stdout_dropped":5,"stderr_dropped":6,)"
+                                     R"("message":"Execution timed out after 1 s","hint":"raise it"})"));
+  const Request request = server.service.requests().at(0);
+  EXPECT_EQ(request.op, CSB_OP_EXEC);
+  EXPECT_THAT(request.payload, HasSubstr(R"({"argv":["sleep","9"],"timeout":1,"cwd":"d",)"));
+}
+
+TEST(Frontend, TellsWhatWasUnpacked) {
+  TestServer server;
+  server.service.OnDone(
+      CSB_OP_UNZIP,
+      R"({"exit_code":0,"cause":"exit","destination":"/workspace/d","files":2,"folders":1,"links":3,"bytes":4})");
+  TestClient client(server.port());
+  EXPECT_THAT(
+      client.Post("/sandbox/a/unzip", R"({"path":"x.zip"})").body,
+      HasSubstr(R"("hint":"","destination":"/workspace/d","files":2,"folders":1,"links":3,"bytes":4})"));
+  EXPECT_THAT(client.Post("/sandbox/a/unzip", R"({"path":"x.zip"})", "Accept: application/x-ndjson\r\n").body,
+              HasSubstr(R"("hint":"","destination":"/workspace/d","files":2,)"));
+}
+
+TEST(Frontend, HandsOnWhatTheServiceTells) {
+  TestServer server(Options{{"http.api_key", "secret-key"}});
+  server.service.OnDone(CSB_OP_FILE_STAT, R"({"name":"f","type":"file","size":3})");
+  server.service.OnDone(CSB_OP_LIST, R"({"sandboxes":[],"unavailable":[]})");
+  TestClient client(server.port());
+  EXPECT_EQ(client.Get("/sandboxes").status, 401);
+  const std::string key = "X-API-Key: secret-key\r\n";
+  EXPECT_EQ(client.Get("/sandbox/a/stat?path=d/f", key).body, R"({"name":"f","type":"file","size":3})");
+  EXPECT_EQ(server.service.requests().at(0).payload, R"({"path":"d/f"})");
+  EXPECT_EQ(client.Get("/sandboxes", key).body, R"({"sandboxes":[],"unavailable":[]})");
+  EXPECT_EQ(server.service.requests().at(1).user, "");
+}
+
+TEST(Frontend, ARepetitionForAnotherProcessIsRefused) {
+  TestServer server;
+  server.service.OnDone(CSB_OP_HEALTH, R"({"status":"healthy"})");
+  server.service.OnDone(CSB_OP_INFO, "{}");
+  server.service.OnDone(CSB_OP_SHELL, kRan);
+  TestClient client(server.port());
+  const std::string instance = client.Get("/health").fields.at("x-sandbox-instance");
+  EXPECT_THAT(instance, ::testing::MatchesRegex("[0-9a-f]{16}"));
+  EXPECT_EQ(client.Get("/info").fields.at("x-sandbox-instance"), instance);
+  EXPECT_NE(TestClient(TestServer().port()).Get("/health").fields["x-sandbox-instance"], instance);
+  const auto run = [&](const std::string& field) {
+    return client.Post("/sandbox/a/shell", R"({"command":"x"})", "X-Sandbox-Instance: " + field + "\r\n");
+  };
+  const size_t before = server.service.requests().size();
+  for (const char* other : {"0123456789abcdef", ""}) {
+    const TestAnswer refused = run(other);
+    EXPECT_EQ(refused.status, 409) << other;
+    EXPECT_THAT(refused.body,
+                HasSubstr(R"("error":"the service was started anew since; whether an earlier)"));
+    EXPECT_THAT(refused.body, HasSubstr(R"("code":"gone")"));
+  }
+  EXPECT_EQ(server.service.requests().size(), before) << "nothing ran";
+  EXPECT_EQ(run(instance).status, 200);
 }
 
 TEST(Frontend, KeepsTheConnectionAndAnswersAPipelineInOrder) {
@@ -177,6 +245,7 @@ TEST(Frontend, AKeyMayBeBoundToUsersAndReplacedOnReload) {
   EXPECT_EQ(get("/sandbox/eve/status", "key-of-bob"), 403);
   EXPECT_EQ(get("/sandbox/eve/status", "key-of-all"), 200);
   EXPECT_EQ(get("/metrics", "key-of-bob"), 403);
+  EXPECT_EQ(get("/sandboxes", "key-of-bob"), 403);
   EXPECT_EQ(get("/metrics", "key-of-all"), 200);
   write("operator:another-key\n");
   server.server->Reload();

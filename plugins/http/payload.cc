@@ -91,15 +91,25 @@ Result<const json::Value*> Member(const json::Value& object, std::string_view na
   return found == nullptr || found->IsNull() ? nullptr : found;
 }
 
+// Whether the bytes stand as base64; absent is text.
+Result<bool> IsBase64(std::string_view field, std::optional<std::string_view> name) {
+  if (!name || name == "utf-8" || name == "utf8") return false;
+  if (name == "base64") return true;
+  return Invalid(field, "must be `utf-8` or `base64`");
+}
+Result<bool> IsBase64(std::string_view field, const json::Value* value) {
+  if (value == nullptr) return false;
+  return IsBase64(field, value->IsString() ? std::string_view(value->GetString(), value->GetStringLength())
+                                           : std::string_view());
+}
+
 Result<std::string> Content(const json::Value& body) {
-  const json::Value* encoding = json::Find(body, "encoding");
   const auto content = json::GetString(body, "content");
   if (!content)
     return Invalid("content", json::Find(body, "content") == nullptr ? "is missing" : "must be a string");
-  if (encoding == nullptr) return std::string(*content);
-  const std::string_view name = json::GetString(body, "encoding").value_or("");
-  if (name == "utf-8" || name == "utf8") return std::string(*content);
-  if (name != "base64") return Invalid("encoding", "must be `utf-8` or `base64`");
+  const auto base64 = IsBase64("encoding", json::Find(body, "encoding"));
+  if (!base64) return base64.error();
+  if (!*base64) return std::string(*content);
   auto bytes = base64::Decode(*content);
   if (!bytes) return Invalid("content", bytes.error().message);
   return bytes;
@@ -145,6 +155,8 @@ Result<Payload> BuildPayload(const Route& route, const Target& target, std::stri
     return Error{CSB_E_BAD_REQUEST, "request body: " + doc.error().message, "", false};
   }
   Payload payload;
+  const bool run = route.answer == Answer::kExecution;
+  bool base64_input = false;
   json::Buffer buffer;
   json::Writer w(buffer);
   w.StartObject();
@@ -153,7 +165,11 @@ Result<Payload> BuildPayload(const Route& route, const Target& target, std::stri
     if (field.in == In::kQuery) {
       const auto text = target.Get(name);
       if (target.Repeated(name)) return Invalid(name, "is given twice");
-      if (text) {
+      if (run && name == "encoding") {
+        const auto base64 = IsBase64(name, text);
+        if (!base64) return base64.error();
+        payload.base64 = *base64;
+      } else if (text) {
         if (auto status = WriteQueryField(w, field, *text); !status) return std::move(status).error();
       }
       continue;
@@ -167,6 +183,12 @@ Result<Payload> BuildPayload(const Route& route, const Target& target, std::stri
       continue;
     }
     if (options.content_is_input && (name == "content" || name == "encoding")) continue;
+    if (run && (name == "encoding" || name == "stdin_encoding")) {
+      const auto base64 = IsBase64(name, value);
+      if (!base64) return base64.error();
+      (name == "encoding" ? payload.base64 : base64_input) = *base64;
+      continue;
+    }
     if (value == nullptr) continue;
     if (name == "stdin") {
       if (!value->IsString()) return Invalid(name, "must be a string");
@@ -181,6 +203,11 @@ Result<Payload> BuildPayload(const Route& route, const Target& target, std::stri
     if (auto status = WriteOutputBound(w, nullptr, options.max_output, payload.bound); !status)
       return std::move(status).error();
   w.EndObject();
+  if (base64_input && payload.input) {
+    auto bytes = base64::Decode(*payload.input);
+    if (!bytes) return Invalid("stdin", bytes.error().message);
+    payload.input = *std::move(bytes);
+  }
   if (options.content_is_input) {
     auto content = Content(*doc);
     if (!content) return std::move(content).error();

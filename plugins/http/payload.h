@@ -24,6 +24,7 @@ struct Payload {
   std::string json;
   std::optional<std::string> input;  // from `stdin`, or a file's decoded `content`
   std::optional<OutputBound> bound;  // what the answer will have to hold
+  bool base64 = false;               // a run's output is wanted as base64 (`encoding`)
 };
 
 struct PayloadOptions {

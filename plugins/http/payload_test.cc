@@ -95,6 +95,34 @@ TEST(Payload, StdinIsInput) {
               HasSubstr("stdin"));
 }
 
+TEST(Payload, EncodingsOfARunStayHere) {
+  auto payload = Build("POST", "/sandbox/u/exec",
+                       R"({"argv":["x"],"stdin":"AAH/","stdin_encoding":"base64","encoding":"base64"})");
+  ASSERT_TRUE(payload) << payload.error().message;
+  EXPECT_EQ(payload->json, R"({"argv":["x"]})");
+  EXPECT_EQ(payload->input, std::string("\0\1\xFF", 3));
+  EXPECT_TRUE(payload->base64);
+  payload = Build("POST", "/sandbox/u/shell",
+                  R"({"command":"x","stdin":"AA==","stdin_encoding":"utf-8","encoding":null})");
+  EXPECT_EQ(payload->input, "AA==");
+  EXPECT_FALSE(payload->base64);
+  payload = Build("GET", "/sandbox/u/pip/list?encoding=base64", "");
+  EXPECT_EQ(payload->json, "{}");
+  EXPECT_TRUE(payload->base64);
+  EXPECT_EQ(Build("GET", "/sandbox/u/pip/list?encoding=x", "").error().message,
+            "encoding: must be `utf-8` or `base64`");
+  for (const auto& [bad, name] : std::vector<std::pair<const char*, const char*>>{
+           {R"({"stdin":"?","stdin_encoding":"base64"})", "stdin: not valid base64"},
+           {R"({"stdin_encoding":"latin1"})", "stdin_encoding: must be"},
+           {R"({"encoding":1})", "encoding: must be"},
+           {R"({"encoding":"base64","encoding":"utf-8"})", "encoding: is given twice"}}) {
+    const auto refused = Build("POST", "/sandbox/u/shell", bad);
+    ASSERT_FALSE(refused) << bad;
+    EXPECT_EQ(refused.error().code, CSB_E_INVALID) << bad;
+    EXPECT_THAT(refused.error().message, HasSubstr(name)) << bad;
+  }
+}
+
 TEST(Payload, BufferedOutputIsBounded) {
   const PayloadOptions options{.max_output = 100};
   auto payload = Build("POST", "/sandbox/u/shell", R"({"command":"x"})", options);

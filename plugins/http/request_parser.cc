@@ -109,6 +109,8 @@ class RequestParser::Impl {
     kOrigin = 64,
     kRange = 128,
     kExpect = 256,
+    kInstance = 512,
+    kIdempotencyKey = 1024,
   };
 
   // Beast's parser with views instead of a field container: no allocation a field.
@@ -259,6 +261,14 @@ class RequestParser::Impl {
     }
     if (is("Sec-Fetch-Site")) head_.fetch_site = value;
     if (is("X-Request-Id")) head_.request_id = value;
+    if (is("X-Sandbox-Instance")) {
+      head_.instance = value;
+      return Once(kInstance, "X-Sandbox-Instance");
+    }
+    if (is("Idempotency-Key")) {
+      head_.idempotency_key = value;
+      return Once(kIdempotencyKey, "Idempotency-Key");
+    }
     return true;
   }
 

@@ -40,7 +40,8 @@ struct RequestHead {
   std::optional<uint64_t> content_length;  // as announced
   std::string_view host, content_type, content_encoding, authorization, api_key, expect, origin, fetch_site;
   std::string_view range, if_range, if_none_match, request_id;
-  std::string accept;  // repeated Accept fields joined by ", "
+  std::optional<std::string_view> instance, idempotency_key;  // given and empty is not absent
+  std::string accept;                                         // repeated Accept fields joined by ", "
 };
 
 // How many bytes were consumed, or why the connection must be answered and closed.

@@ -52,6 +52,22 @@ TEST(RequestParser, ReadsAHead) {
   EXPECT_FALSE(parser.done());
 }
 
+TEST(RequestParser, TellsAnEmptyKeyFromNone) {
+  RequestParser parser({});
+  ASSERT_TRUE(parser.ParseHead(Get(kHost)).ok());
+  EXPECT_FALSE(parser.head().idempotency_key);
+  EXPECT_FALSE(parser.head().instance);
+  parser.Reset();
+  const std::string text = Get(std::string(kHost) + "idempotency-KEY:\r\nX-Sandbox-Instance: 0f\r\n");
+  ASSERT_TRUE(parser.ParseHead(text).ok());
+  EXPECT_EQ(parser.head().idempotency_key, "");
+  EXPECT_EQ(parser.head().instance, "0f");
+  for (const char* name : {"Idempotency-Key", "X-Sandbox-Instance"}) {
+    const std::string field = std::string(name) + ": a\r\n";
+    EXPECT_EQ(StatusOf(Get(kHost + field + field)), 400) << name;
+  }
+}
+
 TEST(RequestParser, ReadsByteByByte) {
   const std::string text =
       "\r\nPOST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n"

@@ -13,6 +13,7 @@ constexpr char kPath[] = R"({"type":"string","minLength":1,"maxLength":4096})";
 constexpr char kBool[] = R"({"type":"boolean","default":false})";
 constexpr char kOutput[] =
     R"({"type":"object","properties":{"head":{"type":"integer","minimum":0},"tail":{"type":"integer","minimum":0}}})";
+constexpr char kEncoding[] = R"({"type":"string","enum":["utf-8","base64"],"default":"utf-8"})";
 constexpr char kEnvironment[] = R"({"type":"object","additionalProperties":{"type":"string"}})";
 #define CSB_TIMEOUT(seconds) R"({"type":"number","exclusiveMinimum":0,"default":)" #seconds "}"
 
@@ -22,47 +23,69 @@ constexpr char kTimeoutDoc[] =
 constexpr char kOutputDoc[] =
     "Bytes kept of the start and of the end of stdout and of stderr, each; what lies between is counted and "
     "dropped.";
+constexpr char kEncodingDoc[] =
+    "How stdout and stderr stand in a streamed answer: as text, or with `base64` as the exact bytes.";
+constexpr char kStdinEncodingDoc[] = "How `stdin` stands for bytes.";
 
 constexpr Field kCreate[] = {
     {"image", In::kBody, false, kText, "Image to make the sandbox from, where the backend has images."},
     {"memory_limit", In::kBody, false, R"({"type":["string","integer"],"examples":["512m"]})",
      "Memory limit: bytes, or text like `512m`."},
     {"cpu_limit", In::kBody, false, R"({"type":"number","exclusiveMinimum":0})", "Cores."},
+    {"backend", In::kBody, false, kText, "Backend of a new sandbox, where the operator allows the choice; else 403."},
 };
 constexpr Field kExecute[] = {
     {"code", In::kBody, true, R"({"type":"string","maxLength":8388608})", "Python source."},
     {"description", In::kBody, false, kText, "What the code is for; kept in logs only."},
     {"timeout", In::kBody, false, CSB_TIMEOUT(30), kTimeoutDoc},
     {"stdin", In::kBody, false, kText, "Standard input; without it there is none."},
+    {"stdin_encoding", In::kBody, false, kEncoding, kStdinEncodingDoc},
     {"args", In::kBody, false, R"({"type":"array","items":{"type":"string"}})", "`sys.argv[1:]`."},
     {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
     {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
     {"output", In::kBody, false, kOutput, kOutputDoc},
+    {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
 constexpr Field kShell[] = {
     {"command", In::kBody, true, R"({"type":"string","maxLength":131072})", "Run by `sh -c`."},
     {"timeout", In::kBody, false, CSB_TIMEOUT(60), kTimeoutDoc},
     {"stdin", In::kBody, false, kText, "Standard input; without it there is none."},
+    {"stdin_encoding", In::kBody, false, kEncoding, kStdinEncodingDoc},
     {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
     {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
     {"output", In::kBody, false, kOutput, kOutputDoc},
+    {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
+};
+constexpr Field kExec[] = {
+    {"argv", In::kBody, true, R"({"type":"array","minItems":1,"maxItems":4096,"items":{"type":"string"}})",
+     "The program, found in PATH, and its arguments."},
+    {"timeout", In::kBody, false, CSB_TIMEOUT(60), kTimeoutDoc},
+    {"stdin", In::kBody, false, kText, "Standard input; without it there is none."},
+    {"stdin_encoding", In::kBody, false, kEncoding, kStdinEncodingDoc},
+    {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
+    {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
+    {"output", In::kBody, false, kOutput, kOutputDoc},
+    {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
 constexpr Field kPipInstall[] = {
     {"package", In::kBody, true, kText,
      "One requirement, like `numpy>=2`, or the path of a wheel in the sandbox."},
     {"timeout", In::kBody, false, CSB_TIMEOUT(120), kTimeoutDoc},
+    {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
+constexpr Field kPipList[] = {{"encoding", In::kQuery, false, kEncoding, kEncodingDoc}};
 constexpr Field kFileList[] = {
     {"path", In::kQuery, false, R"({"type":"string","default":"/workspace"})", "Folder."},
     {"limit", In::kQuery, false, R"({"type":"integer","minimum":1})", "Most entries to list."},
 };
 constexpr Field kFileRead[] = {
     {"path", In::kQuery, true, kPath, "File; a relative path is under `/workspace`."}};
+constexpr Field kFileStat[] = {
+    {"path", In::kQuery, true, kPath, "Of any type; a link itself, not what it leads to."}};
 constexpr Field kFileWrite[] = {
     {"path", In::kBody, true, kPath, "File; missing parent folders are made."},
     {"content", In::kBody, true, kText, "What to write."},
-    {"encoding", In::kBody, false, R"({"type":"string","enum":["utf-8","base64"],"default":"utf-8"})",
-     "How `content` stands for bytes."},
+    {"encoding", In::kBody, false, kEncoding, "How `content` stands for bytes."},
     {"mode", In::kBody, false, R"({"type":"string","pattern":"^[0-7]{3,4}$"})", "Permissions, octal."},
 };
 constexpr Field kFileDelete[] = {
@@ -74,6 +97,7 @@ constexpr Field kUnzip[] = {
     {"destination", In::kBody, false, kPath,
      "Folder to unpack into, made if missing; the archive's own by default."},
     {"timeout", In::kBody, false, CSB_TIMEOUT(120), kTimeoutDoc},
+    {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
 constexpr Field kDestroy[] = {{"purge", In::kQuery, false, kBool, "Remove the files too."}};
 
@@ -87,32 +111,27 @@ constexpr Route kRoutes[] = {
      "Execution", "Run Python", "Runs code in a fresh interpreter.", kExecute},
     {"POST", "/sandbox/{user_id}/shell", "shell", CSB_OP_SHELL, Answer::kExecution, Access::kKey, "run",
      "Execution", "Run a shell command", "", kShell},
+    {"POST", "/sandbox/{user_id}/exec", "exec", CSB_OP_EXEC, Answer::kExecution, Access::kKey, "run",
+     "Execution", "Run a program", "An argument vector, without a shell.", kExec},
     {"POST", "/sandbox/{user_id}/pip/install", "pip_install", CSB_OP_PIP_INSTALL, Answer::kExecution,
      Access::kKey, "run", "Execution", "Install a Python package",
      "Into the workspace: it outlives the sandbox.", kPipInstall},
-    {"GET",
-     "/sandbox/{user_id}/pip/list",
-     "pip_list",
-     CSB_OP_PIP_LIST,
-     Answer::kExecution,
-     Access::kKey,
-     "run",
-     "Execution",
-     "List Python packages",
-     "",
-     {}},
+    {"GET", "/sandbox/{user_id}/pip/list", "pip_list", CSB_OP_PIP_LIST, Answer::kExecution, Access::kKey,
+     "run", "Execution", "List Python packages", "", kPipList},
     {"GET", "/sandbox/{user_id}/files", "file_list", CSB_OP_FILE_LIST, Answer::kFileList, Access::kKey,
      "files", "FileList", "List a folder", "", kFileList},
     {"GET", "/sandbox/{user_id}/file", "file_read", CSB_OP_FILE_READ, Answer::kFileRead, Access::kKey,
      "files", "FileContent", "Read a file",
      "With `Accept: application/octet-stream` the raw bytes, of any size, with Range.", kFileRead},
+    {"GET", "/sandbox/{user_id}/stat", "file_stat", CSB_OP_FILE_STAT, Answer::kResult, Access::kKey, "files",
+     "FileEntry", "Tell about a file", "Type, size, permissions and time of one path.", kFileStat},
     {"POST", "/sandbox/{user_id}/file", "file_write", CSB_OP_FILE_WRITE, Answer::kFileWrite, Access::kKey,
      "files", "Execution", "Write a file",
      "Atomic. As JSON, or the raw bytes with another Content-Type and `?path=`.", kFileWrite},
     {"DELETE", "/sandbox/{user_id}/file", "file_delete", CSB_OP_FILE_DELETE, Answer::kFileDelete,
      Access::kKey, "files", "Execution", "Delete a file", "", kFileDelete},
     {"POST", "/sandbox/{user_id}/unzip", "unzip", CSB_OP_UNZIP, Answer::kExecution, Access::kKey, "files",
-     "Execution", "Unpack an archive", "Members that would leave the destination are refused.", kUnzip},
+     "Unpacked", "Unpack an archive", "Members that would leave the destination are refused.", kUnzip},
     {"GET",
      "/sandbox/{user_id}/status",
      "status",
@@ -171,6 +190,17 @@ constexpr Route kRoutes[] = {
      "Info",
      "Tell about the service",
      "",
+     {}},
+    {"GET",
+     "/sandboxes",
+     "sandboxes",
+     CSB_OP_LIST,
+     Answer::kResult,
+     Access::kOperator,
+     "service",
+     "SandboxList",
+     "List the sandboxes of all users",
+     "Refused to keys that are bound to users.",
      {}},
     {"GET",
      "/metrics",

@@ -4,6 +4,7 @@
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/common/execution_collector.h"
 #include "plugins/http/exchanges.h"
+#include "plugins/http/run_members.h"
 #include "plugins/http/service_exchange.h"
 
 namespace csb::http {
@@ -18,6 +19,10 @@ class BufferedRun final : public JsonExchange {
   PayloadOptions payload_options() const override { return {.max_output = app_.settings.max_output}; }
 
   void OnPayload(Payload payload) override {
+    // A document has one text for a stream, with the place of what was dropped told inside it.
+    if (payload.base64)
+      return Fail({CSB_E_INVALID, "encoding: base64 comes only in a streamed answer",
+                   "ask for one with Accept: application/x-ndjson or text/event-stream", false});
     collector_.emplace(ExecutionCollector::Limits{payload.bound->head, payload.bound->tail});
     if (Submit(payload.json, payload.input.has_value(), kCredit) && payload.input)
       FeedInput(*std::move(payload.input));
@@ -37,8 +42,7 @@ class BufferedRun final : public JsonExchange {
     json::Buffer buffer;
     json::Writer w(buffer);
     w.StartObject();
-    WriteExecution(w, *run);
-    json::Member(w, "cause", std::string_view(run->cause));
+    WriteRun(w, in_.route->op, *run, outcome.result);
     w.EndObject();
     out_.Respond({.body = std::string(buffer.GetString(), buffer.GetSize())});
   }

@@ -23,10 +23,19 @@ inline constexpr char kSchemas[] = R"json({
   "stdout_bytes": {"type": "integer", "description": "Bytes written, dropped ones included."},
   "stderr_bytes": {"type": "integer"},
   "cause": {"enum": ["exit", "signal", "deadline", "oom", "cancelled"],
-    "description": "How a program ended; `cancelled` by a stop of the sandbox or of the service."}}},
+    "description": "How a program ended; `cancelled` by a stop of the sandbox or of the service."},
+  "signal": {"type": "integer", "description": "That ended it; 0 when none did."},
+  "stdout_dropped": {"type": "integer", "description": "Of stdout_bytes, those between head and tail."},
+  "stderr_dropped": {"type": "integer"},
+  "message": {"type": "string", "description": "Why the run was ended; empty when it just ended."},
+  "hint": {"type": "string", "description": "What can be done about it."}}},
+"Unpacked": {"allOf": [{"$ref": "#/components/schemas/Execution"}, {"type": "object", "properties": {
+  "destination": {"type": "string"}, "files": {"type": "integer"}, "folders": {"type": "integer"},
+  "links": {"type": "integer"}, "bytes": {"type": "integer"}}}]},
 "ExecutionEvent": {"type": "object", "required": ["event"], "properties": {
   "event": {"enum": ["stdout", "stderr", "dropped", "progress", "exit", "error"]},
   "data": {"type": "string", "description": "stdout, stderr: the next piece of text."},
+  "encoding": {"enum": ["base64"], "description": "stdout, stderr: `data` is base64 of the exact bytes."},
   "stream": {"enum": ["stdout", "stderr"], "description": "dropped: where."},
   "bytes": {"type": "integer", "description": "dropped: how many bytes are missing here."},
   "message": {"type": "string", "description": "progress"}},
@@ -47,6 +56,10 @@ inline constexpr char kSchemas[] = R"json({
   "enforced": {"type": "object", "description": "What is really enforced, read back from the sandbox.",
     "additionalProperties": {"type": "object", "properties": {
       "enforced": {"type": "boolean"}, "value": {"type": "string"}, "by": {"type": "string"}}}}}},
+"SandboxList": {"type": "object", "required": ["sandboxes"], "properties": {
+  "sandboxes": {"type": "array", "items": {"$ref": "#/components/schemas/SandboxInfo"}},
+  "unavailable": {"type": "array", "description": "Backends that did not answer.",
+    "items": {"type": "object", "properties": {"backend": {"type": "string"}, "reason": {"type": "string"}}}}}},
 "Stopped": {"type": "object", "required": ["status"], "properties": {"status": {"enum": ["stopped", "not_found"]}}},
 "Destroyed": {"type": "object", "required": ["status"], "properties": {
   "status": {"enum": ["deleted", "not_found"]}, "files_preserved": {"type": "boolean"}}},
@@ -55,20 +68,29 @@ inline constexpr char kSchemas[] = R"json({
   "content": {"type": "string"},
   "encoding": {"enum": ["utf-8", "base64"], "description": "base64 where the file is not UTF-8."},
   "size": {"type": "integer"}}},
+"FileEntry": {"type": "object", "required": ["name", "type"], "properties": {
+  "name": {"type": "string"},
+  "type": {"enum": ["file", "dir", "link", "fifo", "socket", "char", "block"]},
+  "size": {"type": "integer"}, "mode": {"type": "string"}, "mtime": {"type": "string"},
+  "target": {"type": "string"}}},
 "FileList": {"allOf": [{"$ref": "#/components/schemas/Execution"}, {"type": "object", "properties": {
   "path": {"type": "string"},
-  "entries": {"type": "array", "items": {"type": "object", "required": ["name", "type"], "properties": {
-    "name": {"type": "string"},
-    "type": {"enum": ["file", "dir", "link", "fifo", "socket", "char", "block"]},
-    "size": {"type": "integer"}, "mode": {"type": "string"}, "mtime": {"type": "string"},
-    "target": {"type": "string"}}}}}}]},
+  "entries": {"type": "array", "items": {"$ref": "#/components/schemas/FileEntry"}}}}]},
 "Health": {"type": "object", "required": ["status"], "properties": {
   "status": {"enum": ["healthy", "unhealthy"]}, "docker": {"type": "boolean"}, "version": {"type": "string"},
   "backends": {"type": "object", "additionalProperties": {"type": "object", "properties": {
     "available": {"type": "boolean"}, "reason": {"type": "string"}}}}}},
 "Info": {"type": "object", "properties": {
   "version": {"type": "string"}, "available": {"type": "boolean"}, "docker_version": {"type": ["string", "null"]},
-  "active_sandboxes": {"type": "integer"}, "max_sandboxes": {"type": "integer"}, "host_info": {"type": "object"}}}
+  "active_sandboxes": {"type": "integer"}, "max_sandboxes": {"type": "integer"}, "host_info": {"type": "object"},
+  "mode": {"type": "string"},
+  "chosen": {"type": ["string", "null"], "description": "The backend of a new user's sandbox, as of now."},
+  "candidates": {"type": "array", "description": "Every backend that was found, in the order of trying.",
+    "items": {"type": "object", "required": ["name", "available", "chosen", "reason"], "properties": {
+    "name": {"type": "string"}, "available": {"type": "boolean"}, "chosen": {"type": "boolean"},
+    "reason": {"type": "string", "description": "Why it is chosen, or why not."}, "hint": {"type": "string"},
+    "version": {"type": "string"}, "isolation": {"type": "string"}, "type": {"enum": ["vm"]},
+    "enforces": {"type": "object"}}}}}}
 })json";
 
 }  // namespace csb::http

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/utf8.h"
+#include "plugins/common/base64.h"
 #include "plugins/common/execution_collector.h"
 #include "plugins/http/exchanges.h"
+#include "plugins/http/run_members.h"
 #include "plugins/http/service_exchange.h"
 
 namespace csb::http {
@@ -20,6 +22,7 @@ class StreamedRun final : public JsonExchange {
       : JsonExchange(app, thread, std::move(in), out), events_(events) {}
 
   void OnPayload(Payload payload) override {
+    base64_ = payload.base64;
     if (!Submit(payload.json, payload.input.has_value(), kCredit)) return;
     if (payload.input) FeedInput(*std::move(payload.input));
     out_.CallBack(app_.settings.heartbeat);
@@ -27,6 +30,7 @@ class StreamedRun final : public JsonExchange {
 
   void OnOutput(uint32_t stream, std::string data) override {
     if (stream != CSB_STREAM_STDOUT && stream != CSB_STREAM_STDERR) return call_->Credit(data.size());
+    if (base64_) return SendBytes(stream, data);
     SendText(stream, decoder_[stream == CSB_STREAM_STDERR].Decode(data), data.size());
   }
 
@@ -53,10 +57,7 @@ class StreamedRun final : public JsonExchange {
     if (!run) return Fail(run.error());
     Flush(CSB_STREAM_STDOUT);
     Flush(CSB_STREAM_STDERR);
-    Send("exit", [&](json::Writer& w) {
-      WriteExecution(w, *run);
-      json::Member(w, "cause", std::string_view(run->cause));
-    });
+    Send("exit", [&](json::Writer& w) { WriteRun(w, in_.route->op, *run, outcome.result); });
     out_.End();
   }
 
@@ -106,6 +107,16 @@ class StreamedRun final : public JsonExchange {
         credit);
   }
 
+  void SendBytes(uint32_t stream, const std::string& data) {
+    Send(
+        NameOfStream(stream),
+        [&](json::Writer& w) {
+          json::Member(w, "data", std::string_view(base64::Encode(data)));
+          json::Member(w, "encoding", "base64");
+        },
+        data.size());
+  }
+
   template <typename Members>
   void Send(const char* event, Members members, uint64_t credit = 0) {
     json::Buffer buffer;
@@ -123,6 +134,7 @@ class StreamedRun final : public JsonExchange {
   }
 
   const bool events_;
+  bool base64_ = false;
   utf8::StreamDecoder decoder_[2];
 };
 

@@ -33,7 +33,7 @@ FakeService::Answer File(std::string text, uint64_t claimed = UINT64_MAX) {
     const uint64_t told = claimed == UINT64_MAX ? static_cast<uint64_t>(size) : claimed;
     sink.Event(CSB_EVENT_META,
                R"({"path":"/workspace/f","size":)" + std::to_string(told) +
-                   R"(,"mtime":"2024-05-01T10:00:00.123Z","offset":)" + std::to_string(offset) +
+                   R"(,"mode":"0640","mtime":"2024-05-01T10:00:00.123Z","offset":)" + std::to_string(offset) +
                    R"(,"length":)" +
                    std::to_string(claimed == UINT64_MAX ? length : static_cast<int64_t>(claimed)) + "}");
     sink.Output(CSB_STREAM_DATA, std::string_view(text).substr(offset, length));
@@ -65,9 +65,43 @@ TEST(Stream, SendsEventsAsTheyHappen) {
   operation->sink.Done(kRan);
   const std::string end = client.ReadUntil("0\r\n\r\n");
   EXPECT_THAT(end, HasSubstr(R"({"event":"exit","success":true,"output":"","error":null,"exit_code":0)"));
-  EXPECT_THAT(end, HasSubstr(R"("cause":"exit"})"));
+  EXPECT_THAT(end, HasSubstr(R"("cause":"exit","signal":0,)"));
   EXPECT_EQ(client.Get("/nothing").status, 404) << "the connection goes on";
   EXPECT_THAT(server.service.requests()[0].payload, Not(HasSubstr("output"))) << "streams are not bounded";
+}
+
+TEST(Stream, WithBase64HasTheExactBytes) {
+  TestServer server;
+  TestClient client(server.port());
+  server.Hold(CSB_OP_SHELL);
+  const std::string body = R"({"command":"x","encoding":"base64","stdin":"AP8=","stdin_encoding":"base64"})";
+  client.Send(std::string("POST /sandbox/a/shell HTTP/1.1\r\nHost: localhost\r\nContent-Length: ") +
+              std::to_string(body.size()) + "\r\n" + kNdjson + "\r\n" + body);
+  auto operation = server.held();
+  EXPECT_EQ(server.service.requests()[0].payload, R"({"command":"x"})");
+  operation->sink.InputCredit(10);
+  EXPECT_TRUE(operation->WaitEof());
+  EXPECT_EQ(operation->input(), std::string("\0\xFF", 2));
+  operation->sink.Output(CSB_STREAM_STDOUT, "a\xC3");
+  EXPECT_THAT(client.ReadUntil("}\n"), HasSubstr(R"({"event":"stdout","data":"YcM=","encoding":"base64"})"));
+  operation->sink.Output(CSB_STREAM_STDERR, std::string_view("\0\xFF", 2));
+  EXPECT_THAT(client.ReadUntil("}\n"), HasSubstr(R"({"event":"stderr","data":"AP8=","encoding":"base64"})"));
+  operation->sink.Done(kRan);
+  EXPECT_THAT(client.ReadUntil("0\r\n\r\n"), HasSubstr(R"({"event":"exit")"));
+}
+
+TEST(Stream, Base64IsForStreamsOnly) {
+  TestServer server;
+  server.service.OnDone(CSB_OP_SHELL, kRan);
+  server.service.OnDone(CSB_OP_PIP_LIST, kRan, "a 1\n");
+  TestClient client(server.port());
+  const TestAnswer refused = client.Post("/sandbox/a/shell", R"({"command":"x","encoding":"base64"})");
+  EXPECT_EQ(refused.status, 422);
+  EXPECT_THAT(refused.body, HasSubstr("encoding: base64 comes only in a streamed answer"));
+  EXPECT_EQ(client.Get("/sandbox/a/pip/list?encoding=base64").status, 422);
+  EXPECT_TRUE(server.service.requests().empty());
+  EXPECT_THAT(client.Get("/sandbox/a/pip/list?encoding=base64", kNdjson).body,
+              HasSubstr(R"({"event":"stdout","data":"YSAxCg==","encoding":"base64"})"));
 }
 
 TEST(Stream, ServerSentEventsHaveHeartbeats) {
@@ -221,6 +255,8 @@ TEST(FileRead, RawBytesHaveRanges) {
   EXPECT_EQ(answer.status, 206);
   EXPECT_EQ(answer.body, "234");
   EXPECT_EQ(answer.fields.at("content-range"), "bytes 2-4/10");
+  EXPECT_EQ(answer.fields.at("x-file-mtime"), "2024-05-01T10:00:00.123Z");
+  EXPECT_EQ(answer.fields.at("x-file-mode"), "0640");
   EXPECT_EQ(get("7-").body, "789");
   EXPECT_EQ(get("-2").body, "89");
   EXPECT_EQ(get("-200").body, "0123456789");
@@ -234,6 +270,8 @@ TEST(FileRead, RawBytesHaveRanges) {
   EXPECT_EQ(client.Get("/sandbox/a/file?path=f", kBytes + ("If-None-Match: " + tag + "\r\n")).status, 304);
   answer = client.Call("HEAD", "/sandbox/a/file?path=f", kBytes);
   EXPECT_EQ(answer.fields.at("content-length"), "10");
+  EXPECT_EQ(answer.fields.at("x-file-mtime"), "2024-05-01T10:00:00.123Z");
+  EXPECT_EQ(answer.fields.at("x-file-mode"), "0640");
   answer = client.Call("HEAD", "/sandbox/a/file?path=f", kBytes + std::string("Range: bytes=2-4\r\n"));
   EXPECT_EQ(answer.status, 200) << "Range is for GET";
   EXPECT_EQ(answer.fields.at("content-length"), "10");
@@ -241,6 +279,19 @@ TEST(FileRead, RawBytesHaveRanges) {
   server.service.On(CSB_OP_FILE_READ, File(""));
   EXPECT_EQ(get("").fields.at("content-length"), "0");
   EXPECT_EQ(get("0-").status, 416);
+}
+
+TEST(FileRead, WhatASandboxTellsAddsNoHeader) {
+  TestServer server;
+  server.service.On(CSB_OP_FILE_READ, [](const RequestView&, EventSink sink) {
+    sink.Event(CSB_EVENT_META, R"({"size":0,"mode":"0644\r\nA: b","mtime":"2024-05-01T10:00:00Z\r\nB: c"})");
+    sink.Done("{}");
+    return FakeService::NoOperation();
+  });
+  const TestAnswer answer = TestClient(server.port()).Get("/sandbox/a/file?path=f", kBytes);
+  EXPECT_EQ(answer.status, 200);
+  for (const char* name : {"x-file-mode", "x-file-mtime", "a", "b"})
+    EXPECT_EQ(answer.fields.count(name), 0u) << name;
 }
 
 TEST(FileRead, AFileThatShrinksBreaksTheConnection) {
