@@ -12,6 +12,7 @@
 #include "clara_sandbox/cpp/host_ref.h"
 #include "clara_sandbox/cpp/service_client.h"
 #include "plugins/http/auth.h"
+#include "plugins/http/idempotency.h"
 #include "plugins/http/options.h"
 #include "plugins/http/origin.h"
 #include "plugins/http/rate_limit.h"
@@ -72,6 +73,7 @@ struct App {
   ServiceClient service;
   RateLimiter limiter;      // thread-safe
   MemoryBudget memory;      // thread-safe
+  Idempotency idempotency;  // thread-safe
   OriginPolicy origins;
   std::string openapi;      // the document
   std::string docs;         // the page

@@ -6,6 +6,7 @@
 
 #include "clara_sandbox/cpp/identity.h"
 #include "plugins/http/exchanges.h"
+#include "plugins/http/idempotent_exchange.h"
 #include "plugins/http/incoming.h"
 
 namespace csb::http {
@@ -107,6 +108,7 @@ class Dispatcher {
     in.range = head_.range;
     in.if_range = head_.if_range;
     in.if_none_match = head_.if_none_match;
+    if (head_.idempotency_key && head_.method == "POST") return MakeOnce(std::move(in), key);
     return Make(std::move(in), out_);
   }
 
@@ -176,6 +178,41 @@ class Dispatcher {
     Reply reply = ErrorReply(error);
     reply.fields = "Retry-After: " + std::to_string(static_cast<int64_t>(std::ceil(wait_))) + "\r\n";
     return Fixed(std::move(reply));
+  }
+
+  // The first request with its Idempotency-Key is done; later ones are answered what it was.
+  Made MakeOnce(Incoming in, const Key* key) {
+    if (!IsIdempotencyKey(*head_.idempotency_key))
+      return Error{CSB_E_INVALID, "Idempotency-Key: must be 1 to 128 visible ASCII characters",
+                   "a random UUID is a good one", false};
+    // Neither a user id nor a key has a NUL.
+    std::string scope(*head_.idempotency_key);
+    scope.append(1, '\0').append(in.user);
+    if (key != nullptr)
+      scope.append(1, '\0').append(reinterpret_cast<const char*>(key->digest.data()), key->digest.size());
+    // The same bytes are another request where they are a file's and not JSON.
+    const bool raw = IsRawWrite(in);
+    const std::string start = std::string(raw ? "raw " : "json ") + std::string(head_.target) + "\n";
+    auto [state, entry] = app_.idempotency.Begin(std::move(scope), Sha256(start), app_.host.NowNs());
+    switch (state) {
+      case Idempotency::Found::kNew:
+        break;
+      case Idempotency::Found::kUnderWay:
+        return Fixed(UnderWayReply());
+      case Idempotency::Found::kOther:
+        return Fixed(OtherRequestReply("target"));
+      case Idempotency::Found::kFull:
+        return Error{CSB_E_NO_CAPACITY, "too many requests with an Idempotency-Key are under way",
+                     "try again soon", true};
+      case Idempotency::Found::kEnded:
+        return ReplayExchange(app_, std::move(entry), RequestHash(start),
+                              raw ? app_.settings.max_upload : app_.settings.max_body, out_);
+    }
+    auto once = std::make_unique<IdempotentExchange>(app_, std::move(entry), RequestHash(start), out_);
+    auto inner = Make(std::move(in), *once);
+    if (!inner) return inner;  // and the entry is forgotten
+    once->Do(*std::move(inner));
+    return std::unique_ptr<Exchange>(std::move(once));
   }
 
   static bool IsRawWrite(const Incoming& in) {

@@ -58,6 +58,10 @@ void Parameters(Writer& w, const Route& route) {
     if (field.in == In::kQuery) Parameter(w, field.name, "query", field.required, field.schema, field.doc);
   if (route.answer == Answer::kFileWrite)
     Parameter(w, "path", "query", false, kTextSchema, "With raw bytes as the body: the file to write.");
+  if (std::string_view(route.method) == "POST")
+    Parameter(
+        w, "Idempotency-Key", "header", false, R"({"type":"string","minLength":1,"maxLength":128})",
+        "A repetition with the same key, target and body gets the first one's answer and runs nothing.");
   if (route.answer == Answer::kFileRead)
     Parameter(w, "Range", "header", false, kTextSchema,
               "With raw bytes: one range, like `bytes=0-99` or `bytes=-100`.");

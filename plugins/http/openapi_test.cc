@@ -57,6 +57,17 @@ TEST_F(OpenApi, RequiredFieldsAreMarked) {
   EXPECT_EQ(doc_["paths"]["/health"]["get"]["security"].Size(), 0u);
 }
 
+TEST_F(OpenApi, EveryPostMayHaveAKey) {
+  for (const auto& path : doc_["paths"].GetObject())
+    for (const auto& method : path.value.GetObject()) {
+      const bool post = std::string_view(method.name.GetString()) == "post";
+      bool key = false;
+      for (const auto& parameter : method.value["parameters"].GetArray())
+        key = key || std::string_view(parameter["name"].GetString()) == "Idempotency-Key";
+      EXPECT_EQ(key, post) << path.name.GetString();
+    }
+}
+
 TEST_F(OpenApi, AGeneratedClientKnowsWhereToAskAndWhatMayCome) {
   EXPECT_STREQ(doc_["servers"][0]["url"].GetString(), "/");
   for (const auto& path : doc_["paths"].GetObject())

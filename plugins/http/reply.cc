@@ -126,7 +126,7 @@ std::string ErrorDocument(const Error& error) {
 }
 
 Reply ErrorReply(const Error& error) {
-  Reply reply{.status = StatusOf(error.code), .body = ErrorDocument(error)};
+  Reply reply{.status = StatusOf(error.code), .body = ErrorDocument(error), .code = error.code};
   if (reply.status == 503) reply.fields = "Retry-After: " + std::to_string(kRetrySeconds) + "\r\n";
   return reply;
 }

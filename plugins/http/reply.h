@@ -16,8 +16,9 @@ struct Reply {
   int status = 200;
   std::string_view content_type = kJson;  // static text; empty: no Content-Type
   std::string body;
-  std::string fields;  // more header fields, each "Name: value\r\n"
-  bool close = false;  // the connection ends with it
+  std::string fields;        // more header fields, each "Name: value\r\n"
+  bool close = false;        // the connection ends with it
+  csb_status code = CSB_OK;  // of an operation's error
 };
 
 // "Not Found"; "Error" for a code of no common name.
