@@ -66,6 +66,22 @@ std::vector<std::string> EnabledBackends(const Config& config, const ScanResult&
 }
 
 ServiceOptions OptionsOf(const Config& config) {
+// Backends that were found and are not made, and why.
+std::vector<PassedOver> NotEnabled(const Config& config, const ScanResult& plugins) {
+  const std::vector<std::string> enabled = EnabledBackends(config, plugins);
+  const std::vector<std::string> listed = config.List("sandbox.backends");
+  const std::string mode = config.Text("sandbox.mode");
+  std::vector<PassedOver> out;
+  for (const std::string& name : NamesOf(plugins, CSB_KIND_BACKEND)) {
+    if (std::find(enabled.begin(), enabled.end(), name) != enabled.end()) continue;
+    if (config.IsSet("sandbox.backends") && std::find(listed.begin(), listed.end(), name) == listed.end())
+      out.push_back({name, "is not in sandbox.backends", "add it there"});
+    else
+      out.push_back({name, "mode " + mode + " does not use it", "SANDBOX_MODE=auto considers it"});
+  }
+  return out;
+}
+
   ServiceOptions options;
   options.mode = config.Text("sandbox.mode");
   options.order = config.List("sandbox.order");
@@ -77,6 +93,7 @@ ServiceOptions OptionsOf(const Config& config) {
   options.require = config.List("sandbox.require");
   options.allow_unenforced = config.List("sandbox.allow_unenforced");
   options.state_dir = config.Text("sandbox.state_dir");
+  options.allow_choice = config.List("sandbox.allow_backend_choice");
   return options;
 }
 
@@ -195,6 +212,10 @@ Status App::StartService(bool public_listener) {
   return service_->Start();
 }
 
+  options.passed_over = NotEnabled(*config_, plugins_);
+  for (const BackendFailure& failure : backend_failures_)
+    options.passed_over.push_back(
+        {failure.name, "could not be started: " + failure.error.message, failure.error.hint});
 const csb_service_v1* App::service() const { return service_ ? service_->table() : nullptr; }
 
 Status App::StartFrontends(const std::vector<std::string>& names, std::function<void(int)> on_finished) {

@@ -66,7 +66,7 @@ void PrintCandidate(const json::Value& candidate) {
   }
 }
 
-// The service knows nothing of backends that could not even be made.
+// They are among the candidates, too.
 void AddFailures(const std::vector<BackendFailure>& failures, json::Document& document) {
   auto& memory = document.GetAllocator();
   json::Value list(rapidjson::kArrayType);
@@ -105,10 +105,6 @@ int Explain(const Arguments& arguments) {
   if (const json::Value* candidates = json::Find(*document, "candidates");
       candidates != nullptr && candidates->IsArray())
     for (const json::Value& candidate : candidates->GetArray()) PrintCandidate(candidate);
-  for (const BackendFailure& failure : (*app)->backend_failures())
-    std::printf("\n%s: %s\n  reason    %s\n", Paint(failure.name, Colour::kBold).c_str(),
-                Paint("could not be started", Colour::kRed).c_str(),
-                Wrapped(failure.error.message, 12).c_str());
   for (const auto& [path, error] : (*app)->plugins().refused)
     std::printf("\n%s %s\n", Paint("refused", Colour::kRed).c_str(), Wrapped(error.message, 2).c_str());
   return FinishOutput() ? kExitOk : kExitFailure;

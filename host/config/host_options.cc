@@ -59,7 +59,12 @@ constexpr csb_option kOptions[] = {
      "network seccomp userns no_new_privs.",
      nullptr, 0, 0},
     {kSize, CSB_OPTION_STRING, "sandbox.require", nullptr, nullptr,
-     "Limits without which no sandbox is used, on loopback neither; names as for sandbox.allow_unenforced.",
+     "What a backend must guarantee, on loopback too, or it is not used: names as for "
+     "sandbox.allow_unenforced, network-none (no network at all), vm (virtual machines).",
+     nullptr, 0, 0},
+    {kSize, CSB_OPTION_STRING, "sandbox.allow_backend_choice", nullptr, nullptr,
+     "Backends that a create request may name for a new sandbox, or all; unset: the request that names one "
+     "is refused.",
      nullptr, 0, 0},
     {kSize, CSB_OPTION_SECONDS, "sandbox.shutdown_grace", nullptr, "10",
      "Seconds that running requests get to end when the service is stopped.", nullptr, 0, 3600},
@@ -72,8 +77,9 @@ constexpr csb_option kOptions[] = {
      "User id whose sandbox `clara-sandbox run` uses; unset: the name of who calls it.", nullptr, 0, 0},
 };
 
-constexpr std::array kLimits = {"memory",  "cpu",     "pids",   "disk",
-                                "network", "seccomp", "userns", "no_new_privs"};
+// The last two are no limits, and for sandbox.require only.
+constexpr std::array kRequirements = {"memory",  "cpu",    "pids",         "disk",         "network",
+                                      "seccomp", "userns", "no_new_privs", "network-none", "vm"};
 
 std::string Variable(const Environ& environ, std::string_view name) {
   const auto it = environ.find(name);
@@ -141,14 +147,24 @@ Status CheckTogether(Config& config, const std::vector<std::string>& backends) {
     return bad("sandbox.mode", Quoted(mode) + " is neither auto nor a backend" +
                                    (near.empty() ? std::string() : "; did you mean " + near + "?"));
   }
-  const std::vector<std::string> limits(kLimits.begin(), kLimits.end());
-  for (const char* key : {"sandbox.allow_unenforced", "sandbox.require"})
+  for (const bool require : {false, true}) {
+    const std::vector<std::string> known(kRequirements.begin(), kRequirements.end() - (require ? 0 : 2));
+    const char* const key = require ? "sandbox.require" : "sandbox.allow_unenforced";
     for (const std::string& name : config.List(key))
-      if (std::find(limits.begin(), limits.end(), name) == limits.end()) {
-        const std::string near = Nearest(name, limits);
-        return bad(key,
-                   Quoted(name) + " is not a limit" + (near.empty() ? "" : "; did you mean " + near + "?"));
+      if (std::find(known.begin(), known.end(), name) == known.end()) {
+        const std::string near = Nearest(name, known);
+        return bad(key, Quoted(name) + (require ? " is nothing to require" : " is not a limit") +
+                            (near.empty() ? "" : "; did you mean " + near + "?"));
       }
+  }
+  std::vector<std::string> choices = backends;
+  choices.insert(choices.end(), {"all", "docker", "incus", "incus-vm", "remote", "bubblewrap"});
+  for (const std::string& name : config.List("sandbox.allow_backend_choice"))
+    if (std::find(choices.begin(), choices.end(), name) == choices.end()) {
+      const std::string near = Nearest(name, choices);
+      return bad("sandbox.allow_backend_choice",
+                 Quoted(name) + " is no backend" + (near.empty() ? "" : "; did you mean " + near + "?"));
+    }
   const double most = config.Number("sandbox.max_execution_timeout").value_or(300);
   if (config.Number("sandbox.default_execution_timeout").value_or(30) > most) {
     if (config.IsSet("sandbox.default_execution_timeout"))

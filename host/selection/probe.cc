@@ -40,6 +40,9 @@ ProbeResult ParseProbe(std::string_view text) {
     for (const auto& member : enforces->GetObject())
       if (json::GetBool(member.value, "enforced") == false)
         probe.not_enforced.push_back(member.name.GetString());
+    if (const auto* network = json::Find(*enforces, "network"); network != nullptr && network->IsObject())
+      probe.network_none =
+          json::GetBool(*network, "enforced") == true && json::GetString(*network, "value") == "none";
   }
   return probe;
 }

@@ -26,6 +26,10 @@ std::string Join(const std::vector<std::string>& words, std::string_view separat
   return out;
 }
 
+bool Contains(const std::vector<std::string>& list, std::string_view name) {
+  return std::find(list.begin(), list.end(), name) != list.end();
+}
+
 std::vector<std::string> Names(const std::vector<Candidate>& candidates) {
   std::vector<std::string> names;
   for (const auto& c : candidates) names.push_back(c.name);
@@ -44,19 +48,32 @@ std::optional<Problem> Unusable(const SelectionInput& input, const Candidate& c)
   if (!c.probe) return Problem{"has not answered its probe yet", "try again soon"};
   if (!c.probe->available)
     return Problem{c.probe->reason.empty() ? "not available" : c.probe->reason, c.probe->hint};
-  if (input.mode == "incus-vm" && !c.probe->virtual_machine)
-    return Problem{"does not make virtual machines here, which mode incus-vm asks for",
+  const bool by_mode = input.mode == "incus-vm";
+  if ((by_mode || input.requested == "incus-vm") && !c.probe->virtual_machine)
+    return Problem{std::string("does not make virtual machines here, which ") +
+                       (by_mode ? "mode incus-vm asks for" : "the request asks for with incus-vm"),
                    "set INCUS_SANDBOX_TYPE=vm, and see that the server supports virtual machines"};
   std::vector<std::string> missing;
-  for (const auto& name : input.required)
-    if (std::find(c.probe->not_enforced.begin(), c.probe->not_enforced.end(), name) !=
-        c.probe->not_enforced.end())
+  std::string others;
+  for (const auto& name : input.required) {
+    if (name == "vm") {
+      if (!c.probe->virtual_machine) others += "; makes no virtual machines, and vm is required";
+    } else if (name == "network-none") {
+      if (c.probe->network_none == false)
+        others += "; gives sandboxes a network, and network-none is required";
+    } else if (Contains(c.probe->not_enforced, name)) {
       missing.push_back(name);
+    }
+  }
+  if (missing.empty() && others.empty()) return std::nullopt;
+  std::string reason;
   if (!missing.empty())
-    return Problem{"cannot enforce " + Join(missing, ", ") + " on this machine, which is required",
-                   "`clara-sandbox doctor` says what is missing; sandbox.require and "
-                   "sandbox.allow_unenforced decide what is demanded"};
-  return std::nullopt;
+    reason = "cannot enforce " + Join(missing, ", ") + " on this machine, which is required" + others;
+  else
+    reason = others.substr(2);
+  return Problem{std::move(reason),
+                 "`clara-sandbox doctor` says what is missing; sandbox.require and "
+                 "sandbox.allow_unenforced decide what is demanded"};
 }
 
 Selection Fail(Selection s, csb_status code, std::string message, std::string hint) {
@@ -79,23 +96,27 @@ void SkipRest(Selection& s, const SelectionInput& input, const std::string& reas
 }
 
 // Just this one backend or none: for a pin, a request and a named mode. `why` completes
-// "chosen: …" and `who` begins the error.
+// "chosen: …", `who` begins the error and `way_out` ends its hint.
 Selection Only(const SelectionInput& input, std::string_view name, const std::string& why,
-               const std::string& who) {
+               const std::string& who, std::string_view way_out = "") {
+  const auto with_way_out = [&](std::string hint) {
+    if (!way_out.empty()) hint += (hint.empty() ? "" : "; ") + std::string(way_out);
+    return hint;
+  };
   Selection s;
   const auto index = IndexOf(input.candidates, name);
   if (!index) {
     SkipRest(s, input, "not " + std::string(name));
     return Fail(std::move(s), CSB_E_UNAVAILABLE, who + ", which is not loaded",
-                "install its plugin and enable it in sandbox.backends; loaded: " +
-                    (input.candidates.empty() ? "none" : Join(Names(input.candidates), ", ")));
+                with_way_out("install its plugin and enable it in sandbox.backends; loaded: " +
+                             (input.candidates.empty() ? "none" : Join(Names(input.candidates), ", "))));
   }
   const Candidate& c = input.candidates[*index];
   if (auto problem = Unusable(input, c)) {
     s.verdicts.push_back({c.name, false, false, problem->reason, problem->hint});
     SkipRest(s, input, why);
     return Fail(std::move(s), CSB_E_UNAVAILABLE, who + ", which cannot be used: " + problem->reason,
-                problem->hint);
+                with_way_out(problem->hint));
   }
   s.chosen = *index;
   s.verdicts.push_back({c.name, true, true, why, ""});
@@ -155,6 +176,21 @@ std::vector<size_t> Considered(const SelectionInput& input) {
   return out;
 }
 
+std::optional<Error> RefusedChoice(const SelectionInput& input) {
+  if (!input.requested) return std::nullopt;
+  const std::string name(BackendOfMode(*input.requested));
+  if (Contains(input.choices, "all") || Contains(input.choices, name) ||
+      Contains(input.choices, *input.requested) || name == input.pinned ||
+      (input.mode != "auto" && name == BackendOfMode(input.mode)))
+    return std::nullopt;
+  return Error{CSB_E_FORBIDDEN,
+               "backend: " + *input.requested + " was asked for, but requests may " +
+                   (input.choices.empty() ? std::string("not choose a backend")
+                                          : "choose only of: " + Join(input.choices, ", ")),
+               "leave the backend out; the operator allows the choice with sandbox.allow_backend_choice",
+               false};
+}
+
 Selection Select(const SelectionInput& input) {
   const std::string_view only = input.mode == "auto" ? std::string_view() : BackendOfMode(input.mode);
   const auto conflict = [&](std::string message, std::string hint, const std::string& reason) {
@@ -163,6 +199,11 @@ Selection Select(const SelectionInput& input) {
     return Fail(std::move(s), CSB_E_CONFLICT, std::move(message), std::move(hint));
   };
 
+  if (auto refused = RefusedChoice(input)) {
+    Selection s;
+    SkipRest(s, input, "the request may not choose");
+    return Fail(std::move(s), refused->code, std::move(refused->message), std::move(refused->hint));
+  }
   std::optional<std::string> requested;
   if (input.requested) requested = std::string(BackendOfMode(*input.requested));
   if (requested && !only.empty() && *requested != only)
@@ -173,16 +214,18 @@ Selection Select(const SelectionInput& input) {
   if (input.pinned) {
     const std::string& pin = *input.pinned;
     if (requested && *requested != pin)
-      return conflict("backend: the user's files are on " + pin + ", not on " + *requested,
-                      "leave the backend out, or destroy the sandbox with purge first",
-                      "the user's files are on " + pin);
-    if (!only.empty() && only != pin)
       return conflict(
-          "the user's files are on backend " + pin + ", but mode " + input.mode + " uses only " +
-              std::string(only),
-          "set SANDBOX_MODE=" + pin + " or auto; or destroy the sandbox with purge, which deletes its files",
+          "backend: the user's files are on " + pin + ", not on " + *requested,
+          "leave the backend out; `clara-sandbox move USER --to " + *requested + "` carries them over",
           "the user's files are on " + pin);
-    return Only(input, pin, "the user's files are on " + pin, "the user's files are on backend " + pin);
+    if (!only.empty() && only != pin)
+      return conflict("the user's files are on backend " + pin + ", but mode " + input.mode + " uses only " +
+                          std::string(only),
+                      "set SANDBOX_MODE=" + pin + " or auto; `clara-sandbox move USER --to " +
+                          std::string(only) + "` carries them over",
+                      "the user's files are on " + pin);
+    return Only(input, pin, "the user's files are on " + pin, "the user's files are on backend " + pin,
+                kMoveHint);
   }
   if (requested)
     return Only(input, *requested, "the request names " + *requested,

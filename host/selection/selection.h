@@ -8,10 +8,11 @@
 //   if (s.chosen) Use(in.candidates[*s.chosen]); else return s.error;
 //   for (const Verdict& v : s.verdicts) Print(v.name, v.chosen, v.reason);
 //
-// Rules: a user stays where the files are; a named mode uses just that backend; `auto` takes
-// remote if it is configured and answers, else the first usable one in order. A backend is
-// usable when its probe found it available, its breaker is closed and it can enforce what is
-// required. There is never a silent second choice for a user who has files somewhere.
+// Rules: a user stays where the files are; a named mode uses just that backend; a request may name
+// one where the operator allows it; `auto` takes remote if it is configured and answers, else the
+// first usable one in order. A backend is usable when its probe found it available, its breaker is
+// closed and it can guarantee what is required. There is never a silent second choice for a user
+// who has files somewhere.
 #pragma once
 
 #include <optional>
@@ -32,6 +33,7 @@ struct ProbeResult {
   std::string enforces;      // JSON object as the probe gave it, "{}" if none
   std::string details;       // likewise: what the backend found out and chose, by its own names
   bool virtual_machine = false;
+  std::optional<bool> network_none;       // whether sandboxes are without a network; nullopt: not said
   std::vector<std::string> not_enforced;  // names that the probe says it cannot enforce
 };
 
@@ -47,7 +49,8 @@ struct SelectionInput {
   std::vector<Candidate> candidates;     // the enabled backends
   std::optional<std::string> pinned;     // the backend that holds the user's files
   std::optional<std::string> requested;  // by this request
-  std::vector<std::string> required;     // protections that must be enforced: "memory", "disk", …
+  std::vector<std::string> choices;      // what a request may name: backends, or "all"
+  std::vector<std::string> required;     // what must be guaranteed: "memory", "network-none", "vm", …
 };
 
 struct Verdict {
@@ -59,8 +62,8 @@ struct Verdict {
 };
 
 struct Selection {
-  std::optional<size_t> chosen;   // index into candidates
-  Error error;                    // when nothing was chosen: CSB_E_UNAVAILABLE or CSB_E_CONFLICT
+  std::optional<size_t> chosen;  // index into candidates
+  Error error;  // when nothing was chosen: CSB_E_UNAVAILABLE, CSB_E_CONFLICT or CSB_E_FORBIDDEN
   std::vector<Verdict> verdicts;  // in the order in which they were considered
 };
 
@@ -69,6 +72,14 @@ Selection Select(const SelectionInput& input);
 // The candidates that `input` would consider, best first, whatever their state: whose probes
 // have to be known before Select can answer. A named one that is not enabled is left out.
 std::vector<size_t> Considered(const SelectionInput& input);
+
+// Why this request may not name the backend it names; nullopt when it may, or names none. Naming what
+// mode or pin say anyway is no choice.
+std::optional<Error> RefusedChoice(const SelectionInput& input);
+
+// What is left to a user whose backend does not come back, as the end of a hint.
+inline constexpr std::string_view kMoveHint =
+    "if it does not come back, `clara-sandbox move USER --to BACKEND` serves the user elsewhere";
 
 // Reads a probe's JSON result (docs/operations.md). Members of wrong types count as absent.
 ProbeResult ParseProbe(std::string_view json);

@@ -54,6 +54,7 @@ SelectionInput Service::Core::MakeInput(const std::string& pin, const std::optio
   input.mode = options.mode;
   input.order = options.order;
   input.required = required;
+  input.choices = options.allow_choice;
   if (!pin.empty()) input.pinned = pin;
   input.requested = requested;
   std::lock_guard lock(backends_mutex);

@@ -54,7 +54,8 @@ TEST_F(BackendsTest, APinnedUserOfADeadBackendGetsAClearAnswerAndNothingElsewher
   EXPECT_THAT(reply->message, HasSubstr("files are on backend docker"));
   EXPECT_THAT(reply->message, HasSubstr("Docker daemon not running"));
   EXPECT_TRUE(reply->retryable);
-  EXPECT_EQ(reply->hint, "start it");
+  EXPECT_THAT(reply->hint, HasSubstr("start it"));
+  EXPECT_THAT(reply->hint, HasSubstr("clara-sandbox move USER --to BACKEND"));
   for (uint32_t op : {CSB_OP_STATUS, CSB_OP_STOP, CSB_OP_DESTROY, CSB_OP_RESTART, CSB_OP_CREATE})
     EXPECT_EQ(Ask(*service, op, "alice")->Wait().code, CSB_E_UNAVAILABLE) << op;
   EXPECT_EQ(bubblewrap->count(CSB_OP_CREATE), 0);
@@ -67,6 +68,7 @@ TEST_F(BackendsTest, APinToABackendThatIsNotLoadedIsKept) {
   auto reply = Shell(*service, "alice");
   EXPECT_EQ(reply->Wait().code, CSB_E_UNAVAILABLE);
   EXPECT_THAT(reply->message, HasSubstr("files are on backend incus, which is not loaded"));
+  EXPECT_THAT(reply->hint, HasSubstr("clara-sandbox move USER --to BACKEND"));
   EXPECT_EQ(docker->count(CSB_OP_CREATE) + bubblewrap->count(CSB_OP_CREATE), 0);
 }
 
@@ -81,7 +83,8 @@ TEST_F(BackendsTest, PurgeFreesTheUser) {
   EXPECT_TRUE(docker->Live("alice"));
 }
 
-TEST_F(BackendsTest, ACreateMayNameItsBackend) {
+TEST_F(BackendsTest, ACreateMayNameItsBackendWhereThatIsAllowed) {
+  options.allow_choice = {"all"};
   Start();
   EXPECT_EQ(Ask(*service, CSB_OP_CREATE, "alice", R"({"backend":"bubblewrap"})")->Wait().code, CSB_OK);
   EXPECT_TRUE(bubblewrap->Live("alice"));
@@ -99,6 +102,107 @@ TEST_F(BackendsTest, AnotherProcessesRecordIsSeenAtTheNextCreate) {
             "bubblewrap");
   EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
   EXPECT_FALSE(docker->Has("alice"));
+}
+
+TEST_F(BackendsTest, ACreateMayNotNameABackendUnlessThatIsAllowed) {
+  Start();
+  const auto create = [&](const char* user, const char* backend) {
+    return Ask(*service, CSB_OP_CREATE, user, std::string(R"({"backend":")") + backend + R"("})")
+        ->Wait()
+        .code;
+  };
+  EXPECT_EQ(create("alice", "bubblewrap"), CSB_E_FORBIDDEN);
+  EXPECT_EQ(create("alice", "docker"), CSB_E_FORBIDDEN) << "though it would be taken anyway";
+  EXPECT_EQ(docker->count(CSB_OP_CREATE) + bubblewrap->count(CSB_OP_CREATE), 0);
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(create("alice", "docker"), CSB_OK) << "where her files are is no choice";
+  EXPECT_EQ(create("alice", "bubblewrap"), CSB_E_FORBIDDEN);
+}
+
+TEST_F(BackendsTest, OnlyBackendsThatAreAllowedMayBeNamed) {
+  options.allow_choice = {"bubblewrap"};
+  Start();
+  EXPECT_EQ(Ask(*service, CSB_OP_CREATE, "alice", R"({"backend":"docker"})")->Wait().code, CSB_E_FORBIDDEN);
+  EXPECT_EQ(Ask(*service, CSB_OP_CREATE, "alice", R"({"backend":"bubblewrap"})")->Wait().code, CSB_OK);
+  EXPECT_TRUE(bubblewrap->Live("alice"));
+}
+
+// ---- what is required ----
+
+std::string NetworkOf(const std::string& value) {
+  return R"({"memory":{"enforced":true},"network":{"enforced":true,"value":")" + value + R"("}})";
+}
+
+TEST_F(BackendsTest, ABackendThatGivesANetworkIsPassedOverWhereNoneIsRequired) {
+  Make();
+  options.require = {"network-none"};
+  docker->SetEnforced(NetworkOf("bridge"));
+  bubblewrap->SetEnforced(NetworkOf("none"));
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_TRUE(bubblewrap->Live("alice"));
+  EXPECT_FALSE(docker->Has("alice"));
+}
+
+TEST_F(BackendsTest, ASandboxThatHasANetworkAfterAllIsRefused) {
+  Make();
+  options.require = {"network-none"};
+  docker->SetEnforced(NetworkOf("none"));
+  Start();
+  ASSERT_TRUE(Eventually([&] {
+    return json::GetString(Json(Ask(*service, CSB_OP_INFO, "")->Wait().result), "chosen") == "docker";
+  }));
+  docker->SetEnforced(NetworkOf("bridge"));
+  auto reply = Shell(*service, "alice");
+  EXPECT_EQ(reply->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_THAT(reply->message, HasSubstr("network-none (it has a network: bridge)"));
+  EXPECT_THAT(reply->hint, HasSubstr("sandbox.require demands network-none"));
+  EXPECT_FALSE(docker->Live("alice"));
+}
+
+TEST_F(BackendsTest, WithoutVirtualMachinesNobodyServesThoseWhoRequireThem) {
+  options.require = {"vm"};
+  Start();
+  auto reply = Shell(*service, "alice");
+  EXPECT_EQ(reply->Wait().code, CSB_E_UNAVAILABLE);
+  EXPECT_THAT(reply->message,
+              HasSubstr("docker: makes no virtual machines, and vm is required; bubblewrap:"));
+  EXPECT_EQ(docker->count(CSB_OP_CREATE), 0);
+}
+
+TEST_F(BackendsTest, WhatIsRequiredHasToExist) {
+  Make();
+  options.require = {"privacy"};
+  metrics = std::make_unique<Metrics>(std::vector<std::string>{"docker"}, "1");
+  service = std::make_unique<Service>(options, std::vector<BackendInstance*>{docker->instance()}, *services,
+                                      services->workers(), timers, *metrics);
+  EXPECT_FALSE(service->Start());
+}
+
+// ---- info and explain ----
+
+TEST_F(BackendsTest, InfoShowsEveryCandidateAndWhyAndWaitsForNone) {
+  Make();
+  options.passed_over = {{"incus", "is not in sandbox.backends", "add it there"}};
+  docker->SetAvailable(false, "Docker daemon not running");
+  bubblewrap->Hold(CSB_OP_PROBE);
+  Start();
+  const auto reasons = [&](uint32_t op) {
+    std::map<std::string, std::string> found;
+    const auto told = Json(Ask(*service, op, "")->Wait().result);
+    for (const auto& c : json::Find(told, "candidates")->GetArray())
+      found[std::string(*json::GetString(c, "name"))] = *json::GetString(c, "reason");
+    return found;
+  };
+  ASSERT_TRUE(services->Logged("docker is not available"));
+  std::map<std::string, std::string> expected = {{"docker", "Docker daemon not running"},
+                                                 {"bubblewrap", "has not answered its probe yet"},
+                                                 {"incus", "is not in sandbox.backends"}};
+  EXPECT_EQ(reasons(CSB_OP_INFO), expected);
+  bubblewrap->Release(CSB_OP_PROBE);
+  expected["bubblewrap"] = "the first usable one of sandbox.order";
+  EXPECT_EQ(reasons(CSB_OP_EXPLAIN), expected);
+  EXPECT_EQ(reasons(CSB_OP_INFO), expected);
 }
 
 // ---- records ----

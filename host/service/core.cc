@@ -75,8 +75,10 @@ std::string FormatTime(int64_t ms) {
 }
 
 Error Unavailable(const std::string& backend, const std::string& reason) {
-  return {CSB_E_UNAVAILABLE, "backend " + backend + " cannot be used: " + reason,
-          "the user's files are there; try again soon, and see `clara-sandbox doctor`", true};
+  return {
+      CSB_E_UNAVAILABLE, "backend " + backend + " cannot be used: " + reason,
+      "the user's files are there; try again soon, and see `clara-sandbox doctor`; " + std::string(kMoveHint),
+      true};
 }
 
 Error NoSandbox() {

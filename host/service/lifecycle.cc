@@ -98,11 +98,14 @@ void Service::Core::RunCreate(const UserPtr& user, const OpPtr& op) {
   if (live) {
     const BackendState& b = *backends[static_cast<size_t>(target)];
     const std::string& name = b.instance.name();
+    if (requested)
+      if (auto refused = RefusedChoice(MakeInput(name, requested))) return FailControl(user, op, *refused);
     if (requested && ModeName(*requested) != name)
       return FailControl(
           user, op,
           {CSB_E_CONFLICT, "backend: the user's sandbox is on " + name + ", not on " + *requested,
-           "leave the backend out, or destroy the sandbox with purge first", false});
+           "leave the backend out; `clara-sandbox move USER --to " + *requested + "` carries the files over",
+           false});
     if (auto reason = b.breaker.OpenReason()) return FailControl(user, op, Unavailable(name, *reason));
   } else {
     const Selection s = Select(MakeInput(pin, requested));
@@ -452,15 +455,18 @@ std::optional<Error> Service::Core::CheckEnforced(int backend, const json::Value
   BackendState& b = *backends[static_cast<size_t>(backend)];
   const auto missing = Gaps(info, required);
   if (!missing.empty()) {
-    std::string names, list;
+    std::string names, list, demanded;
     for (const Gap& gap : missing) {
+      if (std::find(options.require.begin(), options.require.end(), gap.name) != options.require.end())
+        demanded += (demanded.empty() ? "" : " ") + gap.name;
       names += (names.empty() ? "" : " ") + gap.name;
       list += (list.empty() ? "" : "; ") + gap.name + " (" + gap.why + ")";
     }
     return Error{CSB_E_UNAVAILABLE,
                  "the sandbox was refused: backend " + b.instance.name() + " does not enforce " + list,
-                 "`clara-sandbox doctor` says how to have it enforced; `sandbox.allow_unenforced = " + names +
-                     "` accepts it",
+                 "`clara-sandbox doctor` says how to have it enforced; " +
+                     (demanded.empty() ? "`sandbox.allow_unenforced = " + names + "` accepts it"
+                                       : "sandbox.require demands " + demanded),
                  false};
   }
   for (const Gap& gap : Gaps(info, kProtections)) {

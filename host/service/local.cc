@@ -5,6 +5,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 
@@ -13,6 +14,53 @@
 
 namespace csb::host {
 namespace {
+
+// What every candidate's entry begins with, in info and explain.
+void Begin(json::Writer& w, std::string_view name, bool available, bool chosen, std::string_view reason,
+           std::string_view hint, const std::optional<ProbeResult>& probe) {
+  w.StartObject();
+  json::Member(w, "name", name);
+  json::Member(w, "available", available);
+  json::Member(w, "chosen", chosen);
+  json::Member(w, "reason", reason);
+  json::Member(w, "hint", hint);
+  json::Member(w, "version", std::string_view(probe ? probe->version : ""));
+  json::Member(w, "isolation", std::string_view(probe ? probe->isolation : ""));
+  if (probe && probe->virtual_machine) json::Member(w, "type", std::string_view("vm"));
+  json::Key(w, "enforces");
+  const std::string enforces = probe && !probe->enforces.empty() ? probe->enforces : "{}";
+  w.RawValue(enforces.data(), enforces.size(), rapidjson::kObjectType);
+}
+
+// Those that selection considered, in its order, then those that the configuration leaves out. Details may
+// name what only the operator should see.
+void Candidates(json::Writer& w, const SelectionInput& input, const Selection& selection,
+                const std::vector<PassedOver>& passed_over, bool with_details) {
+  json::Key(w, "candidates");
+  w.StartArray();
+  for (const Verdict& v : selection.verdicts) {
+    const auto of = std::find_if(input.candidates.begin(), input.candidates.end(),
+                                 [&](const Candidate& c) { return c.name == v.name; });
+    const auto& probe = of->probe;
+    Begin(w, v.name, probe && probe->available, v.chosen, v.reason, v.hint, probe);
+    if (with_details) {
+      json::Key(w, "details");
+      const std::string details = probe && !probe->details.empty() ? probe->details : "{}";
+      w.RawValue(details.data(), details.size(), rapidjson::kObjectType);
+    }
+    w.EndObject();
+  }
+  for (const PassedOver& other : passed_over) {
+    Begin(w, other.name, false, false, other.reason, other.hint, std::nullopt);
+    if (with_details) {
+      json::Key(w, "details");
+      w.StartObject();
+      w.EndObject();
+    }
+    w.EndObject();
+  }
+  w.EndArray();
+}
 
 // Writes a JSON object; `fill` adds the members.
 template <typename Fill>
@@ -87,7 +135,8 @@ std::string Service::Core::Health() {
 }
 
 std::string Service::Core::Info() {
-  const Selection selection = Select(MakeInput("", std::nullopt));
+  const SelectionInput input = MakeInput("", std::nullopt);
+  const Selection selection = Select(input);
   utsname system{};
   uname(&system);
   const int docker = IndexOf("docker");
@@ -107,6 +156,10 @@ std::string Service::Core::Info() {
     json::Member(w, "active_sandboxes", live);
     json::Member(w, "max_sandboxes", static_cast<uint64_t>(options.max_sandboxes));
     json::Member(w, "mode", std::string_view(options.mode));
+    json::Key(w, "chosen");
+    selection.chosen ? json::String(w, input.candidates[*selection.chosen].name)
+                     : static_cast<void>(w.Null());
+    Candidates(w, input, selection, options.passed_over, false);
     json::Key(w, "host_info");
     w.StartObject();
     json::Member(w, "os", static_cast<const char*>(system.sysname));
@@ -140,28 +193,7 @@ std::string Service::Core::Explain() {
       json::Member(w, "error", std::string_view(selection.error.message));
       json::Member(w, "hint", std::string_view(selection.error.hint));
     }
-    json::Key(w, "candidates");
-    w.StartArray();
-    for (const Verdict& v : selection.verdicts) {
-      const int index = IndexOf(v.name);
-      const auto& probe = input.candidates[static_cast<size_t>(index)].probe;
-      w.StartObject();
-      json::Member(w, "name", std::string_view(v.name));
-      json::Member(w, "available", probe && probe->available);
-      json::Member(w, "chosen", v.chosen);
-      json::Member(w, "reason", std::string_view(v.reason));
-      json::Member(w, "hint", std::string_view(v.hint));
-      json::Member(w, "version", std::string_view(probe ? probe->version : ""));
-      json::Member(w, "isolation", std::string_view(probe ? probe->isolation : ""));
-      json::Key(w, "enforces");
-      const std::string enforces = probe && !probe->enforces.empty() ? probe->enforces : "{}";
-      w.RawValue(enforces.data(), enforces.size(), rapidjson::kObjectType);
-      json::Key(w, "details");
-      const std::string details = probe && !probe->details.empty() ? probe->details : "{}";
-      w.RawValue(details.data(), details.size(), rapidjson::kObjectType);
-      w.EndObject();
-    }
-    w.EndArray();
+    Candidates(w, input, selection, options.passed_over, true);
   });
 }
 

@@ -16,6 +16,7 @@ class PropertyTest : public ServiceTest, public testing::WithParamInterface<unsi
 TEST_P(PropertyTest, InvariantsHold) {
   constexpr int kUsers = 12, kThreads = 4, kSteps = 150;
   options.max_sandboxes = 6;
+  options.allow_choice = {"all"};
   options.breaker_failures = 2;  // and probes that are always good: it never opens
   options.breaker_trust = 1ms;
   Make(GetParam() % 2 == 0 ? "0.003" : "900");

@@ -25,14 +25,15 @@ Status Service::Start() {
     return Error{CSB_E_INVALID, "sandbox.mode: there is no mode or backend " + mode,
                  "use auto, docker, incus, incus-vm, remote, bubblewrap, or the name of a loaded backend",
                  false};
-  for (const auto* list : {&core_->options.require, &core_->options.allow_unenforced})
-    for (const std::string& name : *list)
-      if (std::find(kProtections.begin(), kProtections.end(), name) == kProtections.end())
-        return Error{
-            CSB_E_INVALID,
-            std::string(list == &core_->options.require ? "sandbox.require" : "sandbox.allow_unenforced") +
-                ": there is no protection " + name,
-            "use some of: memory cpu pids disk network seccomp", false};
+  for (const std::string& name : core_->options.require)
+    if (std::find(kRequirements.begin(), kRequirements.end(), name) == kRequirements.end())
+      return Error{CSB_E_INVALID, "sandbox.require: there is no guarantee " + name,
+                   "use some of: memory cpu pids disk network seccomp userns no_new_privs network-none vm",
+                   false};
+  for (const std::string& name : core_->options.allow_unenforced)
+    if (std::find(kLimitNames.begin(), kLimitNames.end(), name) == kLimitNames.end())
+      return Error{CSB_E_INVALID, "sandbox.allow_unenforced: there is no limit " + name,
+                   "use some of: memory cpu pids disk network seccomp userns no_new_privs", false};
   for (int i : core_->AllBackends()) {
     core_->Probe(i);
     core_->List(i);

@@ -30,6 +30,11 @@
 
 namespace csb::host {
 
+// A backend that was found but is not in use, for info and explain.
+struct PassedOver {
+  std::string name, reason, hint;
+};
+
 struct ServiceOptions {
   std::string mode = "auto";                                        // sandbox.mode
   std::vector<std::string> order{"docker", "incus", "bubblewrap"};  // sandbox.order
@@ -38,8 +43,10 @@ struct ServiceOptions {
   double max_execution_timeout = 300;                               // seconds
   std::vector<std::string> require;           // sandbox.require: protections a backend must enforce
   std::vector<std::string> allow_unenforced;  // sandbox.allow_unenforced
-  bool public_listener = false;               // a frontend listens beyond loopback
-  std::string state_dir;                      // sandbox.state_dir; empty: nothing is kept on disk
+  std::vector<std::string> allow_choice;  // sandbox.allow_backend_choice: what a create may name, or "all"
+  std::vector<PassedOver> passed_over;
+  bool public_listener = false;  // a frontend listens beyond loopback
+  std::string state_dir;         // sandbox.state_dir; empty: nothing is kept on disk
   std::string version = CSB_VERSION;
   // Idle stop comes from the config key NAME.timeout of each backend, in seconds; 0 or unset: never.
 
