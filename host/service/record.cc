@@ -5,9 +5,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <utility>
 
@@ -26,9 +29,10 @@ class Fd {
   ~Fd() {
     if (fd_ >= 0) ::close(fd_);
   }
-  Fd(const Fd&) = delete;
-  Fd& operator=(const Fd&) = delete;
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&&) = delete;
   int get() const { return fd_; }
+  int Release() { return std::exchange(fd_, -1); }
 
  private:
   int fd_;
@@ -50,6 +54,9 @@ std::string ToJson(const UserRecord& r) {
   json::Member(w, "last_used_ms", r.last_used_ms);
   json::Member(w, "execution_count", r.execution_count);
   json::Member(w, "destroyed", r.destroyed);
+  if (!r.moved_from.empty()) json::Member(w, "moved_from", std::string_view(r.moved_from));
+  if (!r.moving_to.empty()) json::Member(w, "moving_to", std::string_view(r.moving_to));
+  if (r.revision != 0) json::Member(w, "revision", r.revision);
   w.EndObject();
   return std::string(buffer.GetString(), buffer.GetSize()) + "\n";
 }
@@ -67,18 +74,92 @@ Result<UserRecord> FromJson(std::string_view text) {
   const auto count = json::GetInt(*doc, "execution_count").value_or(0);
   const auto created = json::GetInt(*doc, "created_ms").value_or(0);
   const auto last_used = json::GetInt(*doc, "last_used_ms").value_or(0);
+  const auto moved_from = json::GetString(*doc, "moved_from").value_or("");
+  const auto moving_to = json::GetString(*doc, "moving_to").value_or("");
+  const auto revision = json::GetInt(*doc, "revision").value_or(0);
   const auto instant = [](int64_t ms) { return ms >= 0 && ms < kYear10000; };
-  if (!user || !backend || !NameOrEmpty(*backend) || count < 0 || !instant(created) || !instant(last_used))
+  if (!user || !backend || !NameOrEmpty(*backend) || count < 0 || !instant(created) || !instant(last_used) ||
+      !NameOrEmpty(moved_from) || !NameOrEmpty(moving_to) || revision < 0)
     return Error{CSB_E_INVALID, "members are missing or wrong", "", false};
-  return UserRecord{
-      std::string(*user), std::string(*backend),        created,
-      last_used,          static_cast<uint64_t>(count), json::GetBool(*doc, "destroyed").value_or(false)};
+  return UserRecord{.user = std::string(*user),
+                    .backend = std::string(*backend),
+                    .created_ms = created,
+                    .last_used_ms = last_used,
+                    .execution_count = static_cast<uint64_t>(count),
+                    .destroyed = json::GetBool(*doc, "destroyed").value_or(false),
+                    .moved_from = std::string(moved_from),
+                    .moving_to = std::string(moving_to),
+                    .revision = static_cast<uint64_t>(revision)};
+}
+
+Status MakeFolder(const std::string& folder) {
+  std::error_code ec;
+  std::filesystem::create_directories(std::filesystem::path(folder).parent_path(), ec);
+  if (::mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return Failed("mkdir", folder);
+  return {};
+}
+
+// One writer at a time, across host processes: what is written is made from what was read.
+constexpr char kWriters[] = "/.lock";
+
+Fd LockWrites(const std::string& folder) {
+  Fd fd(::open((folder + kWriters).c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  while (fd.get() >= 0 && ::flock(fd.get(), LOCK_EX) != 0)
+    if (errno != EINTR) return Fd(-1);
+  return fd;
+}
+
+struct flock WholeFile() {
+  struct flock lock {};
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return lock;
 }
 
 }  // namespace
 
+MoveLock::~MoveLock() {
+  if (fd_ < 0) return;
+  ::unlink(path_.c_str());
+  ::close(fd_);
+}
+
+// Locks of the open file (fcntl(2)): F_OFD_GETLK asks for one without taking it.
+Result<MoveLock> RecordStore::LockMove(std::string_view user) const {
+  if (moving_.empty())
+    return Error{CSB_E_INVALID, "there is no state folder", "set sandbox.state_dir", false};
+  if (auto s = MakeFolder(moving_); !s) return s.error();
+  const std::string path = moving_ + "/" + EngineName(user);
+  for (;;) {
+    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (fd.get() < 0) return Failed("open", path);
+    struct flock lock = WholeFile();
+    if (::fcntl(fd.get(), F_OFD_SETLK, &lock) != 0) {
+      if (errno == EAGAIN || errno == EACCES)
+        return Error{CSB_E_CONFLICT, "the user is being moved by another process", "wait for it to end",
+                     true};
+      return Failed("fcntl", path);
+    }
+    // The one before may have removed the file between our open and our lock.
+    struct stat ours {
+    }, there{};
+    if (::fstat(fd.get(), &ours) == 0 && ::stat(path.c_str(), &there) == 0 && ours.st_ino == there.st_ino)
+      return MoveLock(fd.Release(), path);
+  }
+}
+
+bool RecordStore::Moving(std::string_view name) const {
+  if (moving_.empty()) return false;
+  const Fd fd(::open((moving_ + "/").append(name).c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+  if (fd.get() < 0) return false;
+  struct flock lock = WholeFile();
+  return ::fcntl(fd.get(), F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 RecordStore::RecordStore(std::string state_dir, std::function<void(std::string)> warn)
-    : folder_(state_dir.empty() ? "" : state_dir + "/users"), warn_(std::move(warn)) {}
+    : folder_(state_dir.empty() ? "" : state_dir + "/users"),
+      moving_(state_dir.empty() ? "" : state_dir + "/moving"),
+      warn_(std::move(warn)) {}
 
 std::string RecordStore::PathOf(std::string_view user) const {
   return folder_ + "/" + EngineName(user) + ".json";
@@ -123,9 +204,35 @@ std::optional<UserRecord> RecordStore::Load(std::string_view user) const {
 
 Status RecordStore::Save(const UserRecord& record) const {
   if (folder_.empty()) return {};
-  std::error_code ec;
-  std::filesystem::create_directories(std::filesystem::path(folder_).parent_path(), ec);
-  if (::mkdir(folder_.c_str(), 0700) != 0 && errno != EEXIST) return Failed("mkdir", folder_);
+  if (auto s = MakeFolder(folder_); !s) return s;
+  const Fd lock = LockWrites(folder_);
+  if (lock.get() < 0) return Failed("lock", folder_ + kWriters);
+  UserRecord merged = record;
+  if (const auto old = Load(record.user); old && old->revision > record.revision) {
+    merged.backend = old->backend;
+    merged.moved_from = old->moved_from;
+    merged.moving_to = old->moving_to;
+    merged.revision = old->revision;
+  }
+  return Write(merged);
+}
+
+Status RecordStore::Update(std::string_view user, const std::function<void(UserRecord&)>& change) const {
+  if (folder_.empty())
+    return Error{CSB_E_INVALID, "there is no state folder", "set sandbox.state_dir", false};
+  if (auto s = MakeFolder(folder_); !s) return s;
+  const Fd lock = LockWrites(folder_);
+  if (lock.get() < 0) return Failed("lock", folder_ + kWriters);
+  UserRecord record = Load(user).value_or(UserRecord{.user = std::string(user)});
+  change(record);
+  const auto now = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(
+                                             std::chrono::system_clock::now().time_since_epoch())
+                                             .count());
+  record.revision = std::max(record.revision + 1, now);
+  return Write(record);
+}
+
+Status RecordStore::Write(const UserRecord& record) const {
   const std::string path = PathOf(record.user);
   const std::string temporary = path + "." + std::to_string(::getpid()) + ".tmp";
   {
@@ -159,8 +266,11 @@ Status RecordStore::Save(const UserRecord& record) const {
   return {};
 }
 
-Status RecordStore::Remove(std::string_view user) const {
-  if (folder_.empty()) return {};
+Status RecordStore::Remove(std::string_view user, uint64_t revision) const {
+  if (folder_.empty() || ::access(folder_.c_str(), F_OK) != 0) return {};
+  const Fd lock = LockWrites(folder_);
+  if (lock.get() < 0) return Failed("lock", folder_ + kWriters);
+  if (const auto old = Load(user); old && old->revision > revision) return {};
   const std::string path = PathOf(user);
   if (::unlink(path.c_str()) != 0 && errno != ENOENT) return Failed("unlink", path);
   return {};

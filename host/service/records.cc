@@ -12,7 +12,18 @@ void Service::Core::LoadRecord(User& user) {
   const bool first = !std::exchange(user.loaded, true);
   const auto record = records.Load(user.id);
   if (!record) return;
-  if (user.pin.empty()) user.pin = record->backend;
+  if (record->revision > user.revision) {
+    if (!first && record->backend != user.pin)
+      Log(CSB_LOG_INFO, "user " + user.name + " was moved to backend " + record->backend);
+    user.revision = record->revision;
+    user.pin = record->backend;
+    user.moved_from = record->moved_from;
+    user.moving_to = record->moving_to;
+    // Older lists tell of what was before the move.
+    if (!first) user.listed.clear();
+  } else if (user.pin.empty()) {
+    user.pin = record->backend;
+  }
   if (!first) return;
   user.created_ms = record->created_ms;
   user.last_used_ms = record->last_used_ms;
@@ -64,10 +75,12 @@ void Service::Core::WriteRecords() {
         std::lock_guard lock(user->mutex);
         user->dirty = false;
         user->saving = true;
-        record = {user->id,       user->pin, user->created_ms, user->last_used_ms, user->execution_count,
-                  user->destroyed};
+        record = {
+            user->id,        user->pin,        user->created_ms, user->last_used_ms, user->execution_count,
+            user->destroyed, user->moved_from, user->moving_to,  user->revision};
       }
-      const Status s = record.backend.empty() ? records.Remove(record.user) : records.Save(record);
+      const Status s =
+          record.backend.empty() ? records.Remove(record.user, record.revision) : records.Save(record);
       {
         std::lock_guard lock(user->mutex);
         user->saving = false;

@@ -49,6 +49,9 @@ struct User {
   std::string member;       // the member of a cluster that the metrics count the live sandbox on
   std::string pin;          // the backend that holds the files, loaded or not; empty: none
   std::vector<int> listed;  // backends whose list had the user
+  // Backends whose copy of the files is not the user's; record.h.
+  std::string moved_from, moving_to;
+  uint64_t revision = 0;  // of what the record said of these and of the pin
 
   Control control = Control::kNone;
   std::deque<std::shared_ptr<Operation>> queue;
