@@ -65,7 +65,6 @@ std::vector<std::string> EnabledBackends(const Config& config, const ScanResult&
   return names;
 }
 
-ServiceOptions OptionsOf(const Config& config) {
 // Backends that were found and are not made, and why.
 std::vector<PassedOver> NotEnabled(const Config& config, const ScanResult& plugins) {
   const std::vector<std::string> enabled = EnabledBackends(config, plugins);
@@ -82,6 +81,7 @@ std::vector<PassedOver> NotEnabled(const Config& config, const ScanResult& plugi
   return out;
 }
 
+ServiceOptions OptionsOf(const Config& config) {
   ServiceOptions options;
   options.mode = config.Text("sandbox.mode");
   options.order = config.List("sandbox.order");
@@ -92,8 +92,8 @@ std::vector<PassedOver> NotEnabled(const Config& config, const ScanResult& plugi
       static_cast<int64_t>(config.Number("sandbox.create_timeout").value_or(60) * 1000));
   options.require = config.List("sandbox.require");
   options.allow_unenforced = config.List("sandbox.allow_unenforced");
-  options.state_dir = config.Text("sandbox.state_dir");
   options.allow_choice = config.List("sandbox.allow_backend_choice");
+  options.state_dir = config.Text("sandbox.state_dir");
   return options;
 }
 
@@ -207,15 +207,15 @@ Status App::StartService(bool public_listener) {
   }
   ServiceOptions options = OptionsOf(*config_);
   options.public_listener = public_listener;
+  options.passed_over = NotEnabled(*config_, plugins_);
+  for (const BackendFailure& failure : backend_failures_)
+    options.passed_over.push_back(
+        {failure.name, "could not be started: " + failure.error.message, failure.error.hint});
   service_ = std::make_unique<Service>(std::move(options), std::move(instances), *this, *workers_, *timers_,
                                        *metrics_);
   return service_->Start();
 }
 
-  options.passed_over = NotEnabled(*config_, plugins_);
-  for (const BackendFailure& failure : backend_failures_)
-    options.passed_over.push_back(
-        {failure.name, "could not be started: " + failure.error.message, failure.error.hint});
 const csb_service_v1* App::service() const { return service_ ? service_->table() : nullptr; }
 
 Status App::StartFrontends(const std::vector<std::string>& names, std::function<void(int)> on_finished) {
