@@ -71,7 +71,8 @@ add_packages() {
     mkdir /older && cd /older
     apt-get download qemu-system-common
     dpkg-deb -x ./*.deb .
-    install usr/lib/qemu/virtiofsd /usr/lib/qemu/virtiofsd.older
+    mkdir -p /usr/libexec
+    install usr/lib/qemu/virtiofsd /usr/libexec/virtiofsd.older
     cat >/usr/libexec/virtiofsd <<"END"
 #!/bin/sh
 # Says to the older one what the one that Incus knows is told.
@@ -83,7 +84,7 @@ for word; do
     *) set -- "$@" "$word" ;;
   esac
 done
-exec /usr/lib/qemu/virtiofsd.older "$@"
+exec /usr/libexec/virtiofsd.older "$@"
 END
     chmod 755 /usr/libexec/virtiofsd
     rm -rf /older
