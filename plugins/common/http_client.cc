@@ -133,13 +133,14 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
 
   // One timer a call, moved when it fires too early: pieces of a stream come often.
   void SetDeadline(const std::shared_ptr<HttpTransfer>& call) {
-    const auto from = call->request.on_data ? call->progress : call->started;
+    const auto from = call->streams() ? call->progress : call->started;
     call->deadline = reactor.At(from + call->request.timeout, [this, call] {
       call->deadline = 0;
-      if (call->request.on_data && call->progress + call->request.timeout > Clock::now())
-        return SetDeadline(call);
-      Finish(call, call->request.on_data ? StreamStalled(call->Name(), call->request.timeout)
-                                         : NoAnswer(call->Name(), call->request.timeout));
+      // Held back by us, the server can't make progress.
+      if (call->streams() && call->waits()) call->progress = Clock::now();
+      if (call->streams() && call->progress + call->request.timeout > Clock::now()) return SetDeadline(call);
+      Finish(call, call->streams() ? StreamStalled(call->Name(), call->request.timeout)
+                                   : NoAnswer(call->Name(), call->request.timeout));
     });
   }
 
@@ -162,6 +163,10 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     if (call->handle) curl_multi_remove_handle(multi, call->handle->curl());
     call->handle.reset();
     call->request.on_data = nullptr;
+    call->request.hold = nullptr;
+    call->request.on_head = nullptr;
+    call->request.source = nullptr;
+    call->request.on_begin = nullptr;
     calls.erase(call->id);
     std::exchange(call->done, nullptr)(std::move(result));
     --open;
@@ -172,6 +177,13 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     if (found == calls.end()) return;
     auto call = found->second;
     Finish(call, why ? *std::move(why) : call->Cancelled());
+  }
+
+  void ResumeById(CallId id) {
+    auto found = calls.find(id);
+    if (found == calls.end() || !found->second->handle) return;
+    found->second->Resume();  // may call on_data from inside; what that ends shows in Act
+    Act(CURL_SOCKET_TIMEOUT, 0);
   }
 
   void Close(std::shared_ptr<std::promise<void>> through) {
@@ -234,6 +246,10 @@ HttpClient::CallId HttpClient::Start(HttpRequest request, Done done) {
 
 void HttpClient::Cancel(CallId id) {
   impl_->reactor.Post([impl = impl_, id] { impl->FinishById(id, std::nullopt); });
+}
+
+void HttpClient::Resume(CallId id) {
+  impl_->reactor.Post([impl = impl_, id] { impl->ResumeById(id); });
 }
 
 const HttpEndpoint& HttpClient::endpoint() const { return impl_->endpoint; }

@@ -12,8 +12,6 @@
 namespace csb {
 namespace {
 
-// A server that takes no connection for this long is not there, however long the answer may take.
-constexpr long kConnectMs = 10'000;
 constexpr size_t kMaxMessage = 400;
 
 bool IsTls(CURLcode code) {
@@ -87,12 +85,14 @@ Status HttpHandle::Configure() {
   set(CURLOPT_PATH_AS_IS, 1L);
   if (!endpoint_.unix_socket.empty()) set(CURLOPT_UNIX_SOCKET_PATH, endpoint_.unix_socket.c_str());
   set(CURLOPT_NOSIGNAL, 1L);
-  set(CURLOPT_PROXY, "");  // also none of the environment's
+  if (!endpoint_.proxy_from_environment) set(CURLOPT_PROXY, "");
   set(CURLOPT_PROTOCOLS_STR, "http,https");
   set(CURLOPT_FOLLOWLOCATION, 0L);
-  set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
+  set(CURLOPT_HTTP_VERSION,
+      static_cast<long>(endpoint_.http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1));
   set(CURLOPT_HTTP09_ALLOWED, 0L);
-  set(CURLOPT_CONNECTTIMEOUT_MS, kConnectMs);
+  // A server that takes no connection for this long is not there, however long the answer may take.
+  set(CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(endpoint_.connect_timeout.count()));
   set(CURLOPT_TCP_KEEPALIVE, 1L);
   set(CURLOPT_USERAGENT, "clara-sandbox/" CSB_VERSION);
   set(CURLOPT_QUICK_EXIT, 1L);  // a cancelled call does not wait for its look-up of a name
@@ -104,6 +104,7 @@ Status HttpHandle::Configure() {
     set(CURLOPT_CAINFO, endpoint_.ca.c_str());
     set(CURLOPT_CAPATH, nullptr);  // the given one only
   }
+  if (!endpoint_.pinned_key.empty()) set(CURLOPT_PINNEDPUBLICKEY, endpoint_.pinned_key.c_str());
   if (!endpoint_.certificate.empty()) {
     set(CURLOPT_SSLCERT, endpoint_.certificate.c_str());
     set(CURLOPT_SSLKEY, endpoint_.key.c_str());

@@ -30,6 +30,9 @@ struct HttpTransfer {
   HttpResponse response;
   size_t header_bytes = 0;
   bool head_complete = false;
+  bool told_head = false;  // to on_head
+  bool held = false, starved = false;
+  int sent = 0;                  // times that the request was begun
   std::optional<Error> failure;  // why a callback ended it
   Reactor::TimerId deadline = 0, again = 0;
   std::unique_ptr<curl_slist, FreeList> headers;
@@ -39,6 +42,11 @@ struct HttpTransfer {
   Status Prepare(const HttpEndpoint& endpoint);
   // What libcurl ended it with.
   Result<HttpResponse> Outcome(CURLcode code);
+  // Its time is that between two pieces, of the answer or of the request's body.
+  bool streams() const { return request.on_data || request.source; }
+  bool waits() const { return held || starved; }
+  // Goes on, where `hold` or `source` had it wait.
+  void Resume();
   std::string Name() const { return RequestName(request); }
   Error Cancelled() const { return {CSB_E_CANCELLED, Name() + ": cancelled", "", false}; }
 
@@ -46,6 +54,9 @@ struct HttpTransfer {
   // What libcurl is told: all was taken, or nothing, which ends the transfer.
   size_t Head(std::string_view line);
   size_t Body(std::string_view piece);
+  size_t Read(char* to, size_t room);
+  bool TellHead();
+  void FillHead();
   size_t Stop(Error why);
   Error HeadTooLarge() const;
 };

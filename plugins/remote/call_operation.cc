@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Calls with one small answer: a sandbox's life, and what is told of files.
+#include "clara_sandbox/cpp/json.h"
+#include "plugins/remote/answer.h"
+#include "plugins/remote/caller.h"
+#include "plugins/remote/operations.h"
+
+namespace csb::remote {
+namespace {
+
+std::string PathOf(const Request& request) {
+  const auto payload = json::ParseObject(request.payload);
+  return payload ? std::string(json::GetString(*payload, "path").value_or("/workspace")) : "";
+}
+
+std::string Word(std::string_view status, std::optional<bool> preserved) {
+  json::Buffer buffer;
+  json::Writer w(buffer);
+  w.StartObject();
+  json::Member(w, "status", status);
+  if (preserved) json::Member(w, "files_preserved", *preserved);
+  w.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+// {"status": "stopped"}, of a service that may say it in other words.
+Result<std::string> EndOf(const Request& request, const HttpResponse& answer, const std::string& where) {
+  const bool destroy = request.op == CSB_OP_DESTROY;
+  const auto payload = json::ParseObject(request.payload);
+  const bool purge = payload && json::GetBool(*payload, "purge").value_or(false);
+  if (answer.status == 404) return Word("not_found", destroy ? std::optional<bool>(!purge) : std::nullopt);
+  if (answer.status != 200) return ErrorOf(answer, where);
+  const auto document = ObjectOf(answer, where);
+  if (!document) return document.error();
+  const std::string_view said = json::GetString(*document, "status").value_or("");
+  if (!destroy) return Word(said == "not_found" || said == "in_use" ? said : "stopped", std::nullopt);
+  return Word(said == "not_found" ? said : "deleted",
+              json::GetBool(*document, "files_preserved").value_or(!purge));
+}
+
+Result<std::string> ResultOf(const Request& request, const HttpResponse& answer, const std::string& where) {
+  if (request.op == CSB_OP_STOP || request.op == CSB_OP_DESTROY) return EndOf(request, answer, where);
+  if (answer.status != 200) return ErrorOf(answer, where);
+  switch (request.op) {
+    case CSB_OP_FILE_LIST:
+      return ListOf(answer, where, PathOf(request));
+    case CSB_OP_FILE_STAT: {
+      const auto document = ObjectOf(answer, where);
+      if (!document) return document.error();
+      if (json::GetString(*document, "type")) return answer.body;
+      return EntryOf(answer, where, PathOf(request));
+    }
+    case CSB_OP_FILE_DELETE: {
+      const auto document = ObjectOf(answer, where);
+      if (!document) return document.error();
+      // A service that deletes by `rm` tells a failure so.
+      if (json::GetInt(*document, "exit_code").value_or(0) != 0)
+        return Error{CSB_E_NOT_FOUND, "File not found: " + PathOf(request), "", false};
+      json::Buffer buffer;
+      json::Writer w(buffer);
+      w.StartObject();
+      json::Member(w, "path", json::GetString(*document, "path").value_or(PathOf(request)));
+      w.EndObject();
+      return std::string(buffer.GetString(), buffer.GetSize());
+    }
+    default:
+      return InfoOf(answer, where, request.user);
+  }
+}
+
+class CallOperation : public Operation {
+ public:
+  explicit CallOperation(std::shared_ptr<Caller> caller) : caller_(std::move(caller)) {}
+  void Cancel(csb_status) override { caller_->Cancel(); }
+
+ private:
+  const std::shared_ptr<Caller> caller_;
+};
+
+}  // namespace
+
+std::shared_ptr<Operation> StartCall(std::shared_ptr<Links> links, const RequestView& view, EventSink sink) {
+  const auto request = std::make_shared<const Request>(Request::Copy(view));
+  // Whether another program uses the sandbox only the service knows, and it ends idle ones by itself.
+  const auto payload = json::ParseObject(request->payload);
+  if (request->op == CSB_OP_STOP && payload && json::GetBool(*payload, "if_unused").value_or(false)) {
+    sink.Done(R"({"status":"in_use"})");
+    return nullptr;
+  }
+  auto caller =
+      Caller::Make(std::move(links), view,
+                   {.build = [request](const Peer& peer) { return Map(*request, peer, std::nullopt); },
+                    .done =
+                        [request, sink](Result<HttpResponse> answer, Link* link) {
+                          auto result = answer ? ResultOf(*request, *answer, link->where())
+                                               : Result<std::string>(answer.error());
+                          result ? sink.Done(*result) : sink.Fail(result.error());
+                        }});
+  caller->Start();
+  return std::make_shared<CallOperation>(std::move(caller));
+}
+
+}  // namespace csb::remote

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// file_read: raw bytes as they come, or a JSON document that is taken apart here.
+#include <algorithm>
+#include <charconv>
+
+#include "clara_sandbox/cpp/json.h"
+#include "plugins/remote/answer.h"
+#include "plugins/remote/caller.h"
+#include "plugins/remote/operations.h"
+#include "plugins/remote/outbox.h"
+
+namespace csb::remote {
+namespace {
+
+struct Meta {
+  std::string path, mode, mtime;
+  uint64_t size = 0, offset = 0, length = 0;
+
+  std::string Text() const {
+    json::Buffer buffer;
+    json::Writer w(buffer);
+    w.StartObject();
+    json::Member(w, "path", std::string_view(path));
+    json::Member(w, "size", size);
+    if (!mode.empty()) json::Member(w, "mode", std::string_view(mode));
+    if (!mtime.empty()) json::Member(w, "mtime", std::string_view(mtime));
+    json::Member(w, "offset", offset);
+    json::Member(w, "length", length);
+    w.EndObject();
+    return {buffer.GetString(), buffer.GetSize()};
+  }
+};
+
+// What is asked for of a file of that size.
+void Cut(const Part& part, Meta* meta) {
+  meta->offset = part.offset >= 0
+                     ? std::min<uint64_t>(static_cast<uint64_t>(part.offset), meta->size)
+                     : meta->size - std::min<uint64_t>(static_cast<uint64_t>(-part.offset), meta->size);
+  meta->length = std::min(part.length.value_or(UINT64_MAX), meta->size - meta->offset);
+}
+
+std::optional<uint64_t> Number(std::string_view text) {
+  uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+std::string Absolute(const std::string& path) { return path.starts_with('/') ? path : "/workspace/" + path; }
+
+class ReadOperation : public Operation, public std::enable_shared_from_this<ReadOperation> {
+ public:
+  ReadOperation(const RequestView& request, Part part, EventSink sink)
+      : request_(Request::Copy(request)), part_(std::move(part)), sink_(sink), out_(sink) {}
+
+  void Start(std::shared_ptr<Links> links, const RequestView& view) {
+    caller_ = Caller::Make(
+        std::move(links), view,
+        {.build = [self = shared_from_this()](const Peer& peer) { return self->Build(peer); },
+         .done = [self = shared_from_this()](Result<HttpResponse> answer,
+                                             Link* link) { self->OnDone(std::move(answer), link); },
+         .used = [self = shared_from_this()] { return self->begun_; }});
+    caller_->Start();
+  }
+
+  void Credit(uint64_t) override {
+    caller_->reactor().Post([self = shared_from_this()] {
+      self->out_.Flush();
+      if (self->out_.empty()) self->caller_->Resume();
+    });
+  }
+  void Cancel(csb_status cause) override {
+    caller_->Cancel();
+    sink_.Fail(
+        {cause,
+         cause == CSB_E_DEADLINE ? "the remote sandbox service did not send the file in time" : "cancelled",
+         "", false});
+  }
+
+ private:
+  Result<Mapped> Build(const Peer& peer) {
+    Mapped mapped = MapRead(request_, part_, peer);
+    raw_ = peer.raw_read;
+    if (!raw_) return mapped;
+    mapped.streamed = true;  // its time is that between two pieces
+    mapped.http.on_head = [self = shared_from_this()](const HttpResponse& head) { return self->Begin(head); };
+    mapped.http.hold = [self = shared_from_this()] { return !self->out_.empty(); };
+    mapped.http.on_data = [self = shared_from_this()](std::string_view data) {
+      if (data.size() > self->left_) return false;
+      self->left_ -= data.size();
+      self->out_.Bytes(CSB_STREAM_DATA, std::string(data));
+      return true;
+    };
+    return mapped;
+  }
+
+  bool Begin(const HttpResponse& head) {
+    meta_.path = Absolute(part_.path);
+    meta_.mode = head.Header("X-File-Mode");
+    meta_.mtime = head.Header("X-File-Mtime");
+    const auto length = Number(head.Header("Content-Length"));
+    std::string_view range = head.Header("Content-Range");
+    const bool whole = head.status == 200;
+    const auto size = whole ? length : Number(range.substr(std::min(range.rfind('/') + 1, range.size())));
+    if (!size || !length) return odd_ = true, false;
+    meta_.size = *size;
+    Cut(part_, &meta_);
+    // A service that does not know ranges sends all of it: that would not be what was asked for.
+    if (head.status == 206 ? *length != meta_.length : meta_.length != *size && part_.length != uint64_t{0})
+      return odd_ = true, false;
+    left_ = meta_.length;
+    begun_ = true;
+    out_.Event(CSB_EVENT_META, meta_.Text());
+    return true;
+  }
+
+  void OnDone(Result<HttpResponse> answer, Link* link) {
+    const std::string where = link != nullptr ? link->where() : "";
+    if (odd_)
+      return out_.Fail({CSB_E_UNAVAILABLE,
+                        "the sandbox service at " + where + " sent another part of the file than asked",
+                        "it may be of a version that speaks another interface", false});
+    if (!answer) return out_.Fail(answer.error());
+    if (raw_ && answer->status == 416) {  // nothing of it is where it was asked for
+      const std::string_view range = answer->Header("Content-Range");
+      meta_.path = Absolute(part_.path);
+      meta_.size = Number(range.substr(std::min(range.rfind('/') + 1, range.size()))).value_or(0);
+      Cut(part_, &meta_);
+      meta_.length = 0;
+      out_.Event(CSB_EVENT_META, meta_.Text());
+      return out_.Done(meta_.Text());
+    }
+    if (answer->status / 100 != 2) return out_.Fail(ErrorOf(*answer, where));
+    if (!raw_) return Whole(*answer, where);
+    if (left_ > 0)
+      return out_.Fail({CSB_E_UNAVAILABLE,
+                        "the sandbox service at " + where + " broke off in the middle of the file",
+                        "try again", true});
+    out_.Done(meta_.Text());
+  }
+
+  void Whole(const HttpResponse& answer, const std::string& where) {
+    auto file = FileOf(answer, where);
+    if (!file) return out_.Fail(file.error());
+    meta_.path = Absolute(file->path.empty() ? part_.path : file->path);
+    meta_.size = file->bytes.size();
+    Cut(part_, &meta_);
+    out_.Event(CSB_EVENT_META, meta_.Text());
+    out_.Bytes(CSB_STREAM_DATA, file->bytes.substr(meta_.offset, meta_.length));
+    out_.Done(meta_.Text());
+  }
+
+  const Request request_;
+  const Part part_;
+  const EventSink sink_;
+  std::shared_ptr<Caller> caller_;
+  // The reactor's thread.
+  Outbox out_;
+  Meta meta_;
+  uint64_t left_ = 0;
+  bool raw_ = false, begun_ = false, odd_ = false;
+};
+
+}  // namespace
+
+std::shared_ptr<Operation> StartRead(std::shared_ptr<Links> links, const RequestView& request,
+                                     EventSink sink) {
+  auto part = PartOf(Request::Copy(request));
+  if (!part) {
+    sink.Fail(part.error());
+    return nullptr;
+  }
+  auto operation = std::make_shared<ReadOperation>(request, *std::move(part), std::move(sink));
+  operation->Start(std::move(links), request);
+  return operation;
+}
+
+}  // namespace csb::remote

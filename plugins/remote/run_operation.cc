@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Runs: followed as they happen where the service tells it, else answered by one document.
+#include <mutex>
+
+#include "clara_sandbox/cpp/json.h"
+#include "plugins/common/base64.h"
+#include "plugins/remote/answer.h"
+#include "plugins/remote/caller.h"
+#include "plugins/remote/events.h"
+#include "plugins/remote/operations.h"
+#include "plugins/remote/outbox.h"
+
+namespace csb::remote {
+namespace {
+
+constexpr uint64_t kInputPiece = 256 << 10;
+
+// Bytes that a caller wants of each stream; what lies between is dropped, and that is said at its place.
+struct Bound {
+  size_t head = SIZE_MAX, tail = 0;
+
+  static Bound Of(const Request& request) {
+    Bound bound;
+    const auto payload = json::ParseObject(request.payload);
+    const json::Value* output = payload ? json::Find(*payload, "output") : nullptr;
+    if (output == nullptr) return bound;
+    bound.head = static_cast<size_t>(json::GetInt(*output, "head").value_or(0));
+    bound.tail = static_cast<size_t>(json::GetInt(*output, "tail").value_or(0));
+    return bound;
+  }
+};
+
+std::string Dropped(uint32_t stream, uint64_t bytes) {
+  json::Buffer buffer;
+  json::Writer w(buffer);
+  w.StartObject();
+  json::Member(w, "stream", stream);
+  json::Member(w, "bytes", bytes);
+  w.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
+class RunOperation : public Operation, public std::enable_shared_from_this<RunOperation> {
+ public:
+  RunOperation(const RequestView& request, EventSink sink)
+      : request_(Request::Copy(request)), sink_(sink), out_(sink) {}
+
+  void Start(std::shared_ptr<Links> links, const RequestView& view) {
+    caller_ = Caller::Make(
+        std::move(links), view,
+        {.build = [self = shared_from_this()](const Peer& peer) { return self->Build(peer); },
+         .done = [self = shared_from_this()](Result<HttpResponse> answer,
+                                             Link* link) { self->OnDone(std::move(answer), link); },
+         .used = [self = shared_from_this()] { return self->used_; }});
+    caller_->Find([self = shared_from_this()](Link& link) {
+      self->where_ = link.where();
+      // Standard input goes with the request: gathered first.
+      bool send = !self->request_.has_input(), ask = false;
+      {
+        const std::lock_guard lock(self->mutex_);
+        ask = !send && !std::exchange(self->ready_, true);
+        send = send || self->input_ended_;
+      }
+      if (ask) self->sink_.InputCredit(kInputPiece);
+      if (send) self->caller_->Send();
+    });
+  }
+
+  Status Input(std::string_view data, bool eof) override {
+    {
+      const std::lock_guard lock(mutex_);
+      if (input_.size() + data.size() > kMaxInput) {
+        input_.clear();
+        input_ended_ = true;
+      } else {
+        input_ += data;
+        if (!eof) {
+          sink_.InputCredit(data.size());
+          return {};
+        }
+        input_ended_ = true;
+        if (!ready_) return {};
+      }
+    }
+    if (!eof) {
+      sink_.Fail({CSB_E_TOO_LARGE,
+                  "standard input is over 16 MiB, which a remote sandbox service takes at most",
+                  "write it to a file first, and read that", false});
+      caller_->Cancel();
+      return {};
+    }
+    // Its own thread: what it answers may come at once.
+    caller_->reactor().Post([self = shared_from_this()] { self->caller_->Send(); });
+    return {};
+  }
+
+  void Credit(uint64_t) override {
+    caller_->reactor().Post([self = shared_from_this()] {
+      self->out_.Flush();
+      if (self->out_.empty()) self->caller_->Resume();
+    });
+  }
+
+  void Cancel(csb_status cause) override {
+    caller_->Cancel();
+    if (cause == CSB_E_DEADLINE)
+      sink_.Fail({CSB_E_DEADLINE, "Execution timed out: the remote sandbox service did not end it in time",
+                  "raise the request's timeout, or see whether the service hangs", false});
+    else
+      sink_.Fail({cause, "cancelled", "", false});
+  }
+
+ private:
+  Result<Mapped> Build(const Peer& peer) {
+    std::optional<std::string> input;
+    {
+      const std::lock_guard lock(mutex_);
+      if (request_.has_input()) input = input_;  // kept: it may be sent again
+    }
+    auto mapped = Map(request_, peer, input);
+    if (!mapped || !mapped->streamed) return mapped;
+    reader_ = {};
+    mapped->http.on_head = [self = shared_from_this()](const HttpResponse& head) {
+      self->streaming_ = head.content_type.starts_with("text/event-stream");
+      return true;
+    };
+    mapped->http.hold = [self = shared_from_this()] { return !self->out_.empty(); };
+    mapped->http.on_data = [self = shared_from_this()](std::string_view data) { return self->OnData(data); };
+    return mapped;
+  }
+
+  bool OnData(std::string_view data) {
+    if (!streaming_) {  // one document, though a stream was asked for
+      if (document_.size() + data.size() > EventReader::kMaxEvent)
+        return End(Odd("more than 4 MiB at once")), false;
+      document_ += data;
+      return true;
+    }
+    used_ = true;
+    const Status read = reader_.Read(data, [this](std::string_view event) { return OnEvent(event); });
+    if (read) return true;
+    End(read.error());
+    return false;
+  }
+
+  // false: it came to its end.
+  bool OnEvent(std::string_view text) {
+    const auto event = json::ParseObject(text);
+    const std::string_view name = event ? json::GetString(*event, "event").value_or("") : "";
+    if (name == "stdout" || name == "stderr") {
+      const std::string_view data = json::GetString(*event, "data").value_or("");
+      const uint32_t stream = name == "stderr" ? CSB_STREAM_STDERR : CSB_STREAM_STDOUT;
+      if (json::GetString(*event, "encoding") != "base64") {
+        out_.Bytes(stream, std::string(data));
+      } else if (auto bytes = base64::Decode(data)) {
+        out_.Bytes(stream, *std::move(bytes));
+      } else {
+        End(Odd("output whose base64 can't be read"));
+        return false;
+      }
+    } else if (name == "dropped") {
+      const bool error = json::GetString(*event, "stream") == "stderr";
+      const auto bytes = json::GetInt(*event, "bytes").value_or(0);
+      out_.Event(CSB_EVENT_DROPPED, Dropped(error ? CSB_STREAM_STDERR : CSB_STREAM_STDOUT,
+                                            static_cast<uint64_t>(std::max<int64_t>(bytes, 0))));
+    } else if (name == "progress") {
+      json::Buffer buffer;
+      json::Writer w(buffer);
+      w.StartObject();
+      json::Member(w, "message", json::GetString(*event, "message").value_or(""));
+      w.EndObject();
+      out_.Event(CSB_EVENT_PROGRESS, {buffer.GetString(), buffer.GetSize()});
+    } else if (name == "exit") {
+      auto run = RunOf(*event, where_);
+      if (!run) return End(run.error()), false;
+      ended_ = true;
+      out_.Done(std::move(run->result));
+    } else if (name == "error") {
+      End(ErrorOfDocument(*event, static_cast<int>(json::GetInt(*event, "status").value_or(500)), where_));
+    } else if (!event) {
+      return End(Odd("an event that is no JSON object")), false;
+    }
+    return true;  // others are of later versions
+  }
+
+  Error Odd(const std::string& what) const {
+    return {CSB_E_UNAVAILABLE, "the sandbox service at " + where_ + " sent " + what,
+            "it may be of a version that speaks another interface", false};
+  }
+
+  void End(Error error) {
+    if (std::exchange(ended_, true)) return;
+    out_.Fail(std::move(error));
+  }
+
+  void OnDone(Result<HttpResponse> answer, Link* link) {
+    if (link != nullptr) where_ = link->where();
+    if (ended_) return;
+    if (!answer) {
+      Error error = answer.error();
+      if (used_ && error.code != CSB_E_CANCELLED)
+        error.hint = "what it printed until then is above; a service that still runs has ended it";
+      return End(std::move(error));
+    }
+    if (answer->status != 200) return End(ErrorOf(*answer, where_));
+    if (streaming_)
+      return End({CSB_E_UNAVAILABLE, "the sandbox service at " + where_ + " broke off before the run's end",
+                  "it may have been restarted: try again", false});
+    if (!document_.empty()) answer->body = std::move(document_);
+    const auto document = ObjectOf(*answer, where_);
+    if (!document) return End(document.error());
+    auto run = RunOf(*document, where_);
+    if (!run) return End(run.error());
+    ended_ = true;
+    const Bound bound = Bound::Of(request_);
+    Send(CSB_STREAM_STDOUT, std::move(run->output), bound);
+    Send(CSB_STREAM_STDERR, std::move(run->error), bound);
+    out_.Done(std::move(run->result));
+  }
+
+  void Send(uint32_t stream, std::string text, const Bound& bound) {
+    if (text.size() <= bound.head || text.size() - bound.head <= bound.tail)
+      return out_.Bytes(stream, std::move(text));
+    const size_t dropped = text.size() - bound.head - bound.tail;
+    out_.Bytes(stream, text.substr(0, bound.head));
+    out_.Event(CSB_EVENT_DROPPED, Dropped(stream, dropped));
+    out_.Bytes(stream, text.substr(bound.head + dropped));
+  }
+
+  const Request request_;
+  const EventSink sink_;
+  std::shared_ptr<Caller> caller_;
+  std::mutex mutex_;  // of what follows
+  std::string input_;
+  bool input_ended_ = false, ready_ = false;
+  // The reactor's thread.
+  Outbox out_;
+  EventReader reader_;
+  std::string document_, where_;
+  bool streaming_ = false, used_ = false, ended_ = false;
+};
+
+}  // namespace
+
+std::shared_ptr<Operation> StartRun(std::shared_ptr<Links> links, const RequestView& request,
+                                    EventSink sink) {
+  auto operation = std::make_shared<RunOperation>(request, std::move(sink));
+  operation->Start(std::move(links), request);
+  return operation;
+}
+
+}  // namespace csb::remote

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// file_write: small files as one request, larger ones as a stream where the service takes raw bytes.
+#include <cstring>
+#include <mutex>
+
+#include "clara_sandbox/cpp/json.h"
+#include "plugins/remote/answer.h"
+#include "plugins/remote/caller.h"
+#include "plugins/remote/operations.h"
+
+namespace csb::remote {
+namespace {
+
+constexpr size_t kWindow = 1 << 20;   // that waits here
+constexpr size_t kSmall = 128 << 10;  // sent with its length, and again if need be
+
+class WriteOperation : public Operation, public std::enable_shared_from_this<WriteOperation> {
+ public:
+  WriteOperation(const RequestView& request, EventSink sink)
+      : request_(Request::Copy(request)), sink_(std::move(sink)) {}
+
+  void Start(std::shared_ptr<Links> links, const RequestView& view) {
+    caller_ = Caller::Make(
+        std::move(links), view,
+        {.build = [self = shared_from_this()](const Peer& peer) { return self->Build(peer); },
+         .done = [self = shared_from_this()](Result<HttpResponse> answer,
+                                             Link* link) { self->OnDone(std::move(answer), link); },
+         .used = [self = shared_from_this()] { return self->streaming_; }});
+    caller_->Find([self = shared_from_this()](Link& link) {
+      bool send;
+      uint64_t credit = 0;
+      {
+        const std::lock_guard lock(self->mutex_);
+        self->raw_ = link.Offers().raw_write;
+        if (!std::exchange(self->ready_, true)) credit = kWindow;
+        send = self->started_ || self->eof_;
+      }
+      if (credit > 0) self->sink_.InputCredit(credit);
+      if (send) self->caller_->Send();
+    });
+  }
+
+  Status Input(std::string_view data, bool eof) override {
+    bool start = false, resume = false;
+    {
+      const std::lock_guard lock(mutex_);
+      waiting_ += data;
+      eof_ = eof_ || eof;
+      if (!raw_ && waiting_.size() > kMaxPlainFile) {
+        // MapWrite says what the bound is; nothing more is needed for that.
+        eof_ = true;
+      } else if (!raw_ || !started_) {
+        // Held until it is known whether the file is small. A stream's credit comes back as it is sent.
+        if (!raw_ && !eof_) sink_.InputCredit(data.size());
+      }
+      resume = started_;
+      start = ready_ && !started_ && (eof_ || (raw_ && waiting_.size() > kSmall));
+      if (start) {
+        started_ = true;
+        streaming_ = !eof_;
+      }
+    }
+    if (start)
+      caller_->reactor().Post([self = shared_from_this()] { self->caller_->Send(); });
+    else if (resume)
+      caller_->Resume();
+    return {};
+  }
+
+  void Cancel(csb_status cause) override {
+    caller_->Cancel();
+    sink_.Fail(
+        {cause,
+         cause == CSB_E_DEADLINE ? "the remote sandbox service did not take the file in time" : "cancelled",
+         "", false});
+  }
+
+ private:
+  Result<Mapped> Build(const Peer& peer) {
+    const std::lock_guard lock(mutex_);
+    if (!streaming_) return MapWrite(request_, peer, waiting_);
+    auto mapped = MapUpload(request_, peer);
+    if (!mapped) return mapped;
+    mapped->streamed = true;
+    mapped->harmless = false;  // its bytes are gone once they were sent
+    mapped->http.source = [self = shared_from_this()](char* to, size_t room) { return self->Give(to, room); };
+    return mapped;
+  }
+
+  size_t Give(char* to, size_t room) {
+    size_t n;
+    {
+      const std::lock_guard lock(mutex_);
+      n = std::min(room, waiting_.size() - sent_);
+      if (n == 0) return eof_ ? 0 : HttpRequest::kLater;
+      std::memcpy(to, waiting_.data() + sent_, n);
+      sent_ += n;
+      if (sent_ == waiting_.size()) {
+        waiting_.clear();
+        sent_ = 0;
+      }
+    }
+    sink_.InputCredit(n);
+    return n;
+  }
+
+  void OnDone(Result<HttpResponse> answer, Link* link) {
+    if (!answer) return sink_.Fail(answer.error());
+    const std::string& where = link->where();
+    if (answer->status != 200) return sink_.Fail(ErrorOf(*answer, where));
+    const auto document = ObjectOf(*answer, where);
+    if (!document) return sink_.Fail(document.error());
+    if (json::GetInt(*document, "exit_code").value_or(0) != 0)
+      return sink_.Fail({CSB_E_IO,
+                         "the sandbox service at " + where + " could not write the file: " +
+                             std::string(json::GetString(*document, "error").value_or("no reason given")),
+                         "", false});
+    const auto payload = json::ParseObject(request_.payload);
+    json::Buffer buffer;
+    json::Writer w(buffer);
+    w.StartObject();
+    json::Member(w, "path",
+                 json::GetString(*document, "path").value_or(json::GetString(*payload, "path").value_or("")));
+    json::Member(w, "size", json::GetInt(*document, "size").value_or(static_cast<int64_t>(Size())));
+    w.EndObject();
+    sink_.Done({buffer.GetString(), buffer.GetSize()});
+  }
+
+  size_t Size() {
+    const std::lock_guard lock(mutex_);
+    return waiting_.size();
+  }
+
+  const Request request_;
+  const EventSink sink_;
+  std::shared_ptr<Caller> caller_;
+  std::mutex mutex_;  // of what follows
+  std::string waiting_;
+  size_t sent_ = 0;  // of it
+  bool raw_ = false, ready_ = false, eof_ = false;
+  bool started_ = false, streaming_ = false;
+};
+
+}  // namespace
+
+std::shared_ptr<Operation> StartWrite(std::shared_ptr<Links> links, const RequestView& request,
+                                      EventSink sink) {
+  auto operation = std::make_shared<WriteOperation>(request, std::move(sink));
+  operation->Start(std::move(links), request);
+  return operation;
+}
+
+}  // namespace csb::remote
