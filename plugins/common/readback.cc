@@ -120,10 +120,10 @@ Result<Enforced> EnforcedOf(std::string_view text, const ReadBackContext& c) {
     return Error{CSB_E_UNAVAILABLE, "the limits could not be read back: " + doc.error().message, "", true};
   const json::Value& report = *doc;
   if (c.machine && !json::GetBool(report, "workspace_separate").value_or(false))
-    return Error{CSB_E_UNAVAILABLE,
-                 "the workspace is not mounted in the virtual machine: files would end with it",
-                 "the server's machine needs virtiofsd (then restart incus), and the image a kernel with virtiofs",
-                 false};
+    return Error{
+        CSB_E_UNAVAILABLE, "the workspace is not mounted in the virtual machine: files would end with it",
+        "the server's machine needs virtiofsd (then restart incus), and the image a kernel with virtiofs",
+        false};
   Enforced out;
   out["memory"] = Memory(report, c);
   const auto cores = json::GetNumber(report, "cpu_cores");
