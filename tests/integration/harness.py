@@ -9,7 +9,8 @@ The programs under test are those of CSB_BINARY_DIR (a build folder). CSB_TEST_B
 a test of what every backend does calls need(BACKEND) and runs once on each (`# backends:` in its head). need() skips the
 test where the engine cannot run, unless CSB_MUST_RUN names it. Docker's engine is that of CSB_TEST_DOCKER_HOST, Incus's
 that of CSB_TEST_INCUS_SOCKET, or with CSB_TEST_INCUS_CLUSTER=1 a cluster; CSB_TEST_CHANNEL=exec has agents reached through
-streams of the engine.
+streams of the engine. The backend remote has a second service behind it, over that of CSB_TEST_REMOTE_OVER (OVER); or
+`plain`, a scripted peer with the plain endpoints alone (remote_peer.py).
 """
 import contextlib
 import http.client
@@ -32,6 +33,9 @@ BUILD = pathlib.Path(os.environ.get("CSB_BINARY_DIR", "build/dev")).resolve()
 BINARY = BUILD / "bin" / "clara-sandbox"
 BACKEND = os.environ.get("CSB_TEST_BACKEND", "bubblewrap")
 CHANNEL = os.environ.get("CSB_TEST_CHANNEL", "")
+REMOTE = BACKEND == "remote"
+OVER = os.environ.get("CSB_TEST_REMOTE_OVER", "bubblewrap") if REMOTE else BACKEND  # where code runs in the end
+PLAIN = OVER == "plain"
 
 
 def engine_of(backend):
@@ -43,7 +47,7 @@ def engine_of(backend):
     return None
 
 
-ENGINE = engine_of(BACKEND)
+ENGINE = engine_of(OVER)
 if ENGINE:
     os.environ.update(ENGINE.environment())  # for all that a test starts
 
@@ -54,6 +58,8 @@ def must_run(name):
 
 def need(name):
     """Skips the test where the engine cannot serve; fails instead where CSB_MUST_RUN names it."""
+    if name == "remote":
+        need("bubblewrap" if PLAIN else OVER)
     engine = engine_of(name)
     if engine and not engine.host:
         message = engine.none
@@ -76,11 +82,13 @@ def need_root(why="needs root"):
     raise unittest.SkipTest(why)
 
 
-def explain(name, *options, env=None):
-    """What `explain` says of one backend."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = subprocess.run([BINARY, "explain", "--json", *folders(folder, name), *options], capture_output=True, text=True,
-                               timeout=60, env=env)
+def explain(name, *options, env=None, remote=None):
+    """What `explain` says of one backend. `remote`: options that lead to a peer other than the one of this folder."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        if name == "remote":
+            stack.callback(lambda: remote_peer().close(folder))
+        words = [BINARY, "explain", "--json", *folders(folder, name, None, remote), *options]
+        found = subprocess.run(words, capture_output=True, text=True, timeout=60, env=env)
     with contextlib.suppress(ValueError, KeyError):
         told = json.loads(found.stdout)
         for candidate in told["candidates"] + told["failed"]:
@@ -89,15 +97,22 @@ def explain(name, *options, env=None):
     return {"available": False, "reason": found.stdout + found.stderr, "hint": ""}
 
 
-def folders(root, backend=BACKEND, engine=None):
+def remote_peer():
+    import remote_peer as module  # pylint: disable=import-outside-toplevel  # it needs this one
+    return module
+
+
+def folders(root, backend=BACKEND, engine=None, remote=None):
     own = [f"--sandbox.state_dir={root}/state", f"--sandbox.runtime_dir={root}/run"]
+    if backend == "remote":
+        return [*own, *(remote_peer().options(root) if remote is None else remote)]
     engine = engine or engine_of(backend)
     if engine:  # files of its sandboxes are in volumes, unless a data folder is asked for
         return [*own, *engine.options(), *([f"--{backend}.channel={CHANNEL}"] if CHANNEL else [])]
     return [f"--sandbox.data_dir={root}/data", *own]
 
 
-def limits(backend=BACKEND, **values):
+def limits(backend=OVER, **values):
     """limits(memory="256m") -> ["--bubblewrap.memory=256m"]; a disk limit only where the backend has one anywhere."""
     return [f"--{backend}.{name}={value}" for name, value in values.items() if backend != "docker" or name != "disk"]
 
@@ -109,7 +124,11 @@ def free_port():
 
 
 def sandbox_processes(root):
-    """Every process inside the sandboxes of `root`."""
+    """Every process inside the sandboxes of `root`; with the backend remote, of the service behind."""
+    return processes_of(root + "/far" if REMOTE else root)
+
+
+def processes_of(root):
     if ENGINE:
         return ENGINE.processes(root)
     found = []
@@ -124,16 +143,26 @@ def sandbox_processes(root):
 
 
 class Service:
-    """`clara-sandbox serve` on a free port. Leaving the context destroys every sandbox and ends the host."""
+    """`clara-sandbox serve` on a free port. Leaving the context destroys every sandbox and ends the host.
 
-    def __init__(self, *options, env=None, root=None, mode=BACKEND, program=(BINARY,), engine=None):
+    With the backend remote there is one more behind it (`far`), unless `remote` has the options that lead elsewhere;
+    options of the backend there go to that one."""
+
+    def __init__(self, *options, env=None, root=None, mode=BACKEND, program=(BINARY,), engine=None, key="",
+                 remote=None):
         self.program = program
+        self.key = key
         self.own_root = root is None
         self.root = root or tempfile.mkdtemp(prefix="csb-test-")
         os.chmod(self.root, 0o711)
         self.port = free_port()
-        self.options = [f"--http.port={self.port}", "--http.rate_limit=0", "--sandbox.max_sandboxes=200",
-                        f"--sandbox.mode={mode}", *folders(self.root, mode, engine), *options]
+        self.url = f"http://127.0.0.1:{self.port}"
+        far = [o for o in options if mode == "remote" and o.startswith(f"--{OVER}.")]  # of the backend there
+        self.far = remote_peer().far_of(self.root, far) if mode == "remote" and remote is None else None
+        self.options = [f"--http.port={self.port}", "--http.rate_limit=0", "--sandbox.max_sandboxes=200", f"--sandbox.mode={mode}",
+                        *folders(self.root, mode, engine, remote), *(o for o in options if o not in far)]
+        if key:
+            self.options += ["--http.host=127.0.0.1", f"--http.api_key={key}"]
         self.engine = engine or engine_of(mode)
         self.env = {**os.environ, **(self.engine.environment() if self.engine else {}), **(env or {})}
         self.users = set()
@@ -181,6 +210,8 @@ class Service:
             if lives and self.engine and not any(exc) and (left := self.engine.left(self.root)):
                 raise AssertionError(f"left behind: {left}\n{self.log_text()[-4000:]}")
         finally:
+            if self.far and self.own_root:  # those who share a root share it, too
+                remote_peer().close(self.root, *exc)
             if self.engine:
                 self.engine.remove_all(self.root)
             if self.own_root:
@@ -190,6 +221,9 @@ class Service:
     def quote(user):
         return urllib.parse.quote(user, safe="")
 
+    def keys(self):
+        return {"X-API-Key": self.key} if self.key else {}
+
     def connection(self, timeout=120):
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
@@ -197,7 +231,7 @@ class Service:
         """(status, headers, bytes)"""
         connection = self.connection(timeout)
         try:
-            connection.request(method, path, body=body, headers=headers or {})
+            connection.request(method, path, body=body, headers={**self.keys(), **(headers or {})})
             answer = connection.getresponse()
             return answer.status, dict(answer.getheaders()), answer.read()
         finally:

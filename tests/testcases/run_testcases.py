@@ -5,6 +5,7 @@
     run_testcases.py BINARY [NAME…]        or CSB_BINARY=…/bin/clara-sandbox run_testcases.py
     run_testcases.py --backend docker …    on the engine of CSB_TEST_DOCKER_HOST, its image CSB_TEST_DOCKER_IMAGE;
                      --backend incus …     on that of CSB_TEST_INCUS_SOCKET, its image CSB_TEST_INCUS_IMAGE
+                     --backend remote-X …  through a host in front of a service on X
     run_testcases.py --one-uid BINARY …    as a user without rights: agent and code share one uid
     run_testcases.py --bwrap [NAME…]       under a bare bwrap: to try a program, proves nothing
 
@@ -161,10 +162,11 @@ def main(arguments):
         backend = arguments[at + 1]
         del arguments[at:at + 2]
     binary = os.environ.get("CSB_BINARY") or (arguments.pop(0) if arguments and not bare else "")
-    if backend not in LIMITS:
-        print("no backend is called %s here, but: %s" % (backend, " ".join(LIMITS)))
+    over = backend.removeprefix("remote-")
+    if over not in LIMITS:
+        print("no backend is called %s here, but: %s, each with remote- in front" % (backend, " ".join(LIMITS)))
         return 1
-    must = backend in re.split(r"[\s,]+", os.environ.get("CSB_MUST_RUN", "")) or os.environ.get("CSB_MUST_RUN") == "all"
+    must = over in re.split(r"[\s,]+", os.environ.get("CSB_MUST_RUN", "")) or os.environ.get("CSB_MUST_RUN") == "all"
     if not bare and not os.access(binary, os.X_OK):
         print("no binary %r: build clara-sandbox, or give its path" % binary)
         return 1 if must else SKIP
@@ -177,14 +179,14 @@ def main(arguments):
         if name not in names:
             print("no program is called %s" % name)
             return 1
-    host = Host(backend != "bubblewrap")
+    host = Host(over != "bubblewrap")
     sandboxes = BareBwrap(host) if bare else Sandboxes(binary, host, backend)
     failures = weaker = 0
     try:
         explained = sandboxes.explain()
         if not explained.get("available"):
             print("%s cannot run here: %s %s" % (backend, explained.get("reason"), explained.get("hint", "")))
-            return 1 if must and not (backend == "bubblewrap" and os.geteuid() != 0 and namespaces_are_forbidden()) else SKIP
+            return 1 if must and not (over == "bubblewrap" and os.geteuid() != 0 and namespaces_are_forbidden()) else SKIP
         have = conditions(sandboxes, host, explained)
         print("here: " + (" ".join(sorted(have)) or "nothing is enforced"))
         print("%-24s %-16s %6s  %s" % ("program", "class", "time", "result"))

@@ -6,16 +6,19 @@
     ended = sandboxes.execute("user", program, 30)      # ended.code, .out, .err, .seconds
     left = sandboxes.close()                            # [] is right
 """
+import http.client
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 
 TAIL = 1 << 16
 # Small, so that floods end soon. Workspaces of Docker are volumes, which have a size on few disks only.
@@ -26,6 +29,7 @@ LIMITS = {
     "incus": ["--incus.memory=256m", "--incus.disk=64m", "--incus.pids=128", "--incus.network=none"],
 }
 LABEL = "clara-sandbox.installation"
+FAR_KEY = "csb-testcases-far"
 
 
 class Ended:
@@ -64,26 +68,77 @@ def run(command, seconds, env):
 
 
 class Sandboxes:
-    """The real thing: clara-sandbox run on one backend, with folders of its own."""
+    """The real thing: clara-sandbox run on one backend, with folders of its own. With remote-BACKEND it uses a service on that
+    one, which is started here."""
 
     def __init__(self, binary, host, backend):
-        self.binary, self.host, self.backend, self.holders = binary, host, backend, {}
+        self.binary, self.host, self.backend, self.holders, self.far = binary, host, backend, {}, None
+        self.over = backend.removeprefix("remote-")
         self.folder = tempfile.mkdtemp(prefix="csb-testcases-run-")
         os.chmod(self.folder, 0o711)
-        for name in ("data", "state", "runtime"):
-            os.mkdir(os.path.join(self.folder, name), 0o711)
         self.env = dict(os.environ, CSB_TESTCASE_MARKER=host.marker, SANDBOX_API_KEY=host.marker,
                         AWS_SECRET_ACCESS_KEY=host.marker)
-        folders = ("data", "state", "runtime") if backend == "bubblewrap" else ("state", "runtime")
-        self.keys = LIMITS[backend] + ["--sandbox.%s_dir=%s/%s" % (n, self.folder, n) for n in folders] + \
-            ["--sandbox.max_sandboxes=50"]
+        self.keys = self.local_keys(self.over, self.folder)
+        if backend != self.over:
+            os.mkdir(self.folder + "/near", 0o711)
+            with socket.create_server(("127.0.0.1", 0)) as free:
+                port = free.getsockname()[1]
+            self.far = [binary, "serve", "--sandbox.mode=" + self.over, "--http.host=127.0.0.1", "--http.port=%d" % port,
+                        "--http.rate_limit=0", "--http.api_key=" + FAR_KEY] + self.keys
+            self.far_process = None
+            self.far_port = port
+            self.keys = ["--sandbox.%s_dir=%s/near/%s" % (n, self.folder, n) for n in ("state", "runtime")] + \
+                ["--remote.url=http://127.0.0.1:%d" % port, "--remote.api_key=" + FAR_KEY]
+        self.backend = "remote" if self.far else backend
+
+    @staticmethod
+    def local_keys(backend, folder):
+        names = ("data", "state", "runtime") if backend == "bubblewrap" else ("state", "runtime")
+        for name in ("data", "state", "runtime"):
+            os.mkdir(os.path.join(folder, name), 0o711)
+        keys = LIMITS[backend] + ["--sandbox.%s_dir=%s/%s" % (n, folder, n) for n in names] + ["--sandbox.max_sandboxes=50"]
         if backend == "docker":
-            self.keys += ["--docker.host=" + os.environ.get("CSB_TEST_DOCKER_HOST", ""),
-                          "--docker.image=" + os.environ.get("CSB_TEST_DOCKER_IMAGE", "")]
+            keys += ["--docker.host=" + os.environ.get("CSB_TEST_DOCKER_HOST", ""),
+                     "--docker.image=" + os.environ.get("CSB_TEST_DOCKER_IMAGE", "")]
         if backend == "incus":
-            self.keys += ["--incus.remote=unix://" + os.environ.get("CSB_TEST_INCUS_SOCKET", ""),
-                          "--incus.image=" + os.environ.get("CSB_TEST_INCUS_IMAGE", ""),
-                          "--incus.pool=" + os.environ.get("CSB_TEST_INCUS_POOL", "default")]
+            keys += ["--incus.remote=unix://" + os.environ.get("CSB_TEST_INCUS_SOCKET", ""),
+                     "--incus.image=" + os.environ.get("CSB_TEST_INCUS_IMAGE", ""),
+                     "--incus.pool=" + os.environ.get("CSB_TEST_INCUS_POOL", "default")]
+        return keys
+
+    def ask_far(self, method, path):
+        """(status, bytes) of the service behind; (0, why) where it does not answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.far_port, timeout=60)
+        try:
+            connection.request(method, path, headers={"X-API-Key": FAR_KEY})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except OSError as error:
+            return 0, str(error).encode()
+        finally:
+            connection.close()
+
+    def start_far(self):
+        """"" when it is healthy, else what it said."""
+        env = {name: value for name, value in self.env.items() if name != "SANDBOX_API_KEY"}
+        with open(self.folder + "/far.log", "wb") as log:
+            self.far_process = subprocess.Popen(self.far, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and self.far_process.poll() is None:
+            if self.ask_far("GET", "/health")[0] == 200:
+                return ""
+            time.sleep(0.05)
+        with open(self.folder + "/far.log", errors="replace") as log:
+            return log.read()[-1000:]
+
+    def stop_far(self):
+        """Removes all that is there and ends it."""
+        if self.far_process is None or self.far_process.poll() is not None:
+            return ["the service behind has ended: %s" % self.far_process.returncode] if self.far_process else []
+        for info in json.loads(self.ask_far("GET", "/sandboxes")[1] or b"{}").get("sandboxes", []):
+            self.ask_far("DELETE", "/sandbox/%s" % urllib.parse.quote(info["user_id"], safe=""))
+        self.far_process.terminate()
+        return [] if self.far_process.wait(60) == 0 else ["the service behind ended with %s" % self.far_process.returncode]
 
     def command(self, user, seconds, *rest):
         return [self.binary, "run", "--backend", self.backend, "--user", user, "--timeout", str(seconds)] + self.keys + \
@@ -97,9 +152,11 @@ class Sandboxes:
 
     def explain(self):
         for backend, name in (("docker", "CSB_TEST_DOCKER_HOST"), ("incus", "CSB_TEST_INCUS_SOCKET")):
-            if self.backend == backend and not os.environ.get(name):
+            if self.over == backend and not os.environ.get(name):
                 return {"available": False, "reason": name + " is not set;",
                         "hint": 'eval "$(tests/engines/%s.sh env)" sets it' % backend}
+        if self.far and (said := self.start_far()):
+            return {"available": False, "reason": said, "enforces": {}}
         ended = run([self.binary, "explain", "--json", "--sandbox.mode=" + self.backend] + self.keys, 60, self.env)
         try:
             for candidate in json.loads(ended.out)["candidates"]:
@@ -145,7 +202,8 @@ class Sandboxes:
         """What is left of the sandboxes once all have stopped; [] is right."""
         for user in list(self.holders):
             self.release(user)
-        left = {"docker": self.left_in_docker, "incus": self.left_in_incus}.get(self.backend, list)()
+        left = self.stop_far() if self.far else []
+        left += {"docker": self.left_in_docker, "incus": self.left_in_incus}.get(self.over, list)()
         with open("/proc/self/mounts") as f:
             left += ["mount " + line.split()[1] for line in f if self.folder in line]
         for pid in filter(str.isdigit, os.listdir("/proc")):
