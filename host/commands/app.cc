@@ -12,6 +12,7 @@
 #include "clara_sandbox/host.h"
 #include "host/base/timers.h"
 #include "host/base/workers.h"
+#include "host/commands/listening.h"
 #include "host/config/host_options.h"
 #include "host/config/suggest.h"
 #include "host/metrics/metrics.h"
@@ -188,6 +189,10 @@ void App::CreateBackends() {
     else
       backends_.push_back(*std::move(instance));
   }
+}
+
+Status App::GiveSockets(const std::vector<InheritedSocket>& sockets, const std::vector<std::string>& frontends) {
+  return csb::host::GiveSockets(sockets, frontends, schema_, &*config_);
 }
 
 Status App::StartService(bool public_listener) {

@@ -35,6 +35,7 @@ namespace csb::host {
 
 class BackendInstance;
 class FrontendInstance;
+struct InheritedSocket;
 class Metrics;
 class Service;
 class Timers;
@@ -72,6 +73,9 @@ class App final : public HostServices {
   void CreateBackends();
   const std::vector<std::unique_ptr<BackendInstance>>& backends() const { return backends_; }
   const std::vector<BackendFailure>& backend_failures() const { return backend_failures_; }
+
+  // Before StartService: frontends are to serve sockets that were opened for them (listening.h).
+  Status GiveSockets(const std::vector<InheritedSocket>& sockets, const std::vector<std::string>& frontends);
 
   // Makes backends and service. Starts no sandbox. public_listener: a frontend will listen beyond loopback,
   // so that limits which the machine cannot enforce are refused instead of warned about.

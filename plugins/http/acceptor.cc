@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/http/acceptor.h"
 
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -67,9 +68,20 @@ Result<std::shared_ptr<Acceptor>> Acceptor::Listen(asio::io_context& io, HostRef
   return self;
 }
 
-tcp::endpoint Acceptor::local() const {
+Result<std::shared_ptr<Acceptor>> Acceptor::Adopt(asio::io_context& io, HostRef host, int fd) {
+  if (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) != 0)
+    return Error{CSB_E_IO, "inherited socket " + std::to_string(fd) + ": " + std::strerror(errno), "", false};
+  auto self = std::make_shared<Acceptor>(io, host);
+  error_code ec;
+  // The protocol is for opening sockets; Asio does nothing with it here that a Unix socket would mind.
+  self->acceptor_.assign(tcp::v4(), fd, ec);
+  if (ec) return Error{CSB_E_IO, "inherited socket " + std::to_string(fd) + ": " + ec.message(), "", false};
+  return self;
+}
+
+uint16_t Acceptor::port() const {
   error_code ignored;  // a bound socket has a name
-  return acceptor_.local_endpoint(ignored);
+  return acceptor_.local_endpoint(ignored).port();
 }
 
 void Acceptor::Start(Accepted accepted) {
@@ -92,10 +104,15 @@ void Acceptor::Wait() {
 void Acceptor::AcceptAll() {
   for (int i = 0; i < kAcceptsAtOnce; ++i) {
     tcp::endpoint peer;
-    auto size = static_cast<socklen_t>(peer.capacity());
-    const int fd = accept4(acceptor_.native_handle(), peer.data(), &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    sockaddr_storage address{};
+    socklen_t size = sizeof address;
+    const int fd = accept4(acceptor_.native_handle(), reinterpret_cast<sockaddr*>(&address), &size,
+                           SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd >= 0) {
-      peer.resize(size);
+      if (address.ss_family != AF_UNIX && size <= peer.capacity()) {
+        std::memcpy(peer.data(), &address, size);
+        peer.resize(size);
+      }
       Set(fd, IPPROTO_TCP, TCP_NODELAY);
       Set(fd, SOL_SOCKET, SO_KEEPALIVE);
       accepted_(fd, peer);

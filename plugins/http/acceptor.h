@@ -22,9 +22,12 @@ class Acceptor : public std::enable_shared_from_this<Acceptor> {
   // address.
   static Result<std::shared_ptr<Acceptor>> Listen(boost::asio::io_context& io, HostRef host,
                                                   const boost::asio::ip::tcp::endpoint& endpoint);
+  // Takes over an open listening socket, TCP or Unix. A Unix peer is the unspecified address, port 0.
+  static Result<std::shared_ptr<Acceptor>> Adopt(boost::asio::io_context& io, HostRef host, int fd);
   Acceptor(boost::asio::io_context& io, HostRef host) : acceptor_(io), pause_(io), host_(host) {}
 
-  boost::asio::ip::tcp::endpoint local() const;
+  uint16_t port() const;  // of a TCP socket
+  int fd() { return acceptor_.native_handle(); }
   // On io's thread from now on.
   void Start(Accepted accepted);
   void Close();

@@ -22,6 +22,10 @@ constexpr csb_option kOptions[] = {
             .help = "TCP port to listen on; 0 takes a free one and logs it.",
             .min = 0,
             .max = 65535}),
+    Option({.key = "http.listen_fds",
+            .help = "Descriptors of open listening sockets, TCP or Unix, to serve instead of http.host and "
+                    "http.port; "
+                    "socket activation (LISTEN_FDS) fills it. Unset: none."}),
     Option({.key = "http.api_key",
             .type = CSB_OPTION_SECRET,
             .env = "SANDBOX_API_KEY",
@@ -170,6 +174,7 @@ Settings Settings::From(HostRef host) {
   Settings s;
   s.host = host.Text("http.host");
   s.port = static_cast<uint16_t>(host.Int("http.port", s.port));
+  s.listen_fds = Words(host.Text("http.listen_fds"));
   s.api_key = host.Text("http.api_key");
   s.keys_file = host.Text("http.keys_file");
   s.tls_cert = host.Text("http.tls_cert");

@@ -18,6 +18,7 @@ std::span<const csb_option> Options();
 struct Settings {
   std::string host;  // empty: chosen by whether there is a key
   uint16_t port = 8080;
+  std::vector<std::string> listen_fds;  // instead of both
   std::string api_key;
   std::string keys_file;
   std::string tls_cert, tls_key;

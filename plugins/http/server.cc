@@ -31,11 +31,12 @@ using TlsContext = std::shared_ptr<asio::ssl::context>;
 class Server::Impl {
  public:
   Impl(Settings settings, HostRef host, ServiceClient service, std::shared_ptr<const KeyRing> keys,
-       TlsContext tls, std::vector<asio::ip::address> addresses)
+       TlsContext tls, std::vector<asio::ip::address> addresses, std::vector<int> inherited)
       : app_(std::move(settings), host, service),
         limits_(app_.settings.max_connections, app_.settings.max_connections_per_address),
         tls_(std::move(tls)),
-        addresses_(std::move(addresses)) {
+        addresses_(std::move(addresses)),
+        inherited_(std::move(inherited)) {
     app_.origins = {.need_known_host = keys->empty(),
                     .allowed_hosts = app_.settings.allowed_hosts,
                     .allowed_origins = app_.settings.allowed_origins};
@@ -60,25 +61,12 @@ class Server::Impl {
   }
 
   Status Start() {
-    uint16_t port = app_.settings.port;
-    Status last;
-    for (const auto& address : addresses_) {
-      auto made = Acceptor::Listen(front().io(), app_.host, tcp::endpoint(address, port));
-      if (!made) {
-        // Of a name's addresses one is enough: "localhost" is ::1 too, on machines without IPv6 as well.
-        last = std::move(made).error();
-        if (addresses_.size() > 1 && last.error().code == CSB_E_NOT_FOUND) continue;
-        acceptors_.clear();
-        return last;
-      }
-      port = (*made)->local().port();  // 0: the second address gets what the first one got
-      acceptors_.push_back(*std::move(made));
+    if (Status opened = inherited_.empty() ? Listen() : Adopt(); !opened) {
+      acceptors_.clear();
+      return opened;
     }
-    if (acceptors_.empty()) return last;
     for (auto& acceptor : acceptors_) {
-      std::ostringstream line;
-      line << "listening on " << (tls_ != nullptr ? "https" : "http") << "://" << acceptor->local();
-      app_.host.LogInfo(line.str());
+      app_.host.LogInfo("listening on " + NameOfSocket(acceptor->fd(), tls_ != nullptr));
       asio::post(front().io(), [this, acceptor] {
         acceptor->Start([this](int fd, const tcp::endpoint& peer) { OnAccepted(fd, peer); });
       });
@@ -117,6 +105,32 @@ class Server::Impl {
  private:
   Loop& front() { return *loops_.front(); }  // the acceptors' own
 
+  Status Listen() {
+    uint16_t port = app_.settings.port;
+    Status last;
+    for (const auto& address : addresses_) {
+      auto made = Acceptor::Listen(front().io(), app_.host, tcp::endpoint(address, port));
+      if (!made) {
+        // Of a name's addresses one is enough: "localhost" is ::1 too, on machines without IPv6 as well.
+        last = std::move(made).error();
+        if (addresses_.size() > 1 && last.error().code == CSB_E_NOT_FOUND) continue;
+        return last;
+      }
+      port = (*made)->port();  // 0: the second address gets what the first one got
+      acceptors_.push_back(*std::move(made));
+    }
+    return acceptors_.empty() ? std::move(last) : Status();
+  }
+
+  Status Adopt() {
+    for (const int fd : inherited_) {
+      auto made = Acceptor::Adopt(front().io(), app_.host, fd);
+      if (!made) return std::move(made).error();
+      acceptors_.push_back(*std::move(made));
+    }
+    return {};
+  }
+
   void OnAccepted(int fd, const tcp::endpoint& peer) {
     auto slot = limits_.Admit(peer.address());
     if (slot == nullptr) return Refuse(fd);
@@ -130,7 +144,7 @@ class Server::Impl {
     }
     loop.Add(app_,
              tls_ != nullptr ? TlsTransport(std::move(socket), tls_) : PlainTransport(std::move(socket)),
-             std::move(slot), peer.address().to_string());
+             std::move(slot), peer.port() == 0 ? "unix" : peer.address().to_string());
   }
 
   // Best effort: there is no connection object to wait for anything.
@@ -148,6 +162,7 @@ class Server::Impl {
   ConnectionLimits limits_;
   TlsContext tls_;  // on the front loop's thread once it runs
   const std::vector<asio::ip::address> addresses_;
+  const std::vector<int> inherited_;  // instead of them
   std::vector<std::unique_ptr<Loop>> loops_;
   std::vector<std::shared_ptr<Acceptor>> acceptors_;
   size_t next_ = 0;
@@ -158,8 +173,14 @@ Result<std::unique_ptr<Server>> Server::Create(HostRef host, ServiceClient servi
   Settings settings = Settings::From(host);
   auto keys = LoadKeys(settings.api_key, settings.keys_file);
   if (!keys) return std::move(keys).error();
-  auto addresses = AddressesToListenOn(settings.host, !(*keys)->empty());
-  if (!addresses) return std::move(addresses).error();
+  auto inherited = SocketsToListenOn(settings.listen_fds, !(*keys)->empty());
+  if (!inherited) return std::move(inherited).error();
+  std::vector<asio::ip::address> addresses;
+  if (inherited->empty()) {
+    auto named = AddressesToListenOn(settings.host, !(*keys)->empty());
+    if (!named) return std::move(named).error();
+    addresses = *std::move(named);
+  }
   if (settings.tls_cert.empty() != settings.tls_key.empty())
     return Error{CSB_E_INVALID, "http.tls_cert and http.tls_key belong together", "set both, or neither",
                  false};
@@ -171,8 +192,9 @@ Result<std::unique_ptr<Server>> Server::Create(HostRef host, ServiceClient servi
     if (!loaded) return std::move(loaded).error();
     tls = *std::move(loaded);
   }
-  return std::unique_ptr<Server>(new Server(std::make_unique<Impl>(
-      std::move(settings), host, service, *std::move(keys), std::move(tls), *std::move(addresses))));
+  return std::unique_ptr<Server>(
+      new Server(std::make_unique<Impl>(std::move(settings), host, service, *std::move(keys), std::move(tls),
+                                        std::move(addresses), *std::move(inherited))));
 }
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
