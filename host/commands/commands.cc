@@ -13,8 +13,9 @@
 namespace csb::host {
 namespace {
 
-const Command* const kCommands[] = {&kServeCommand,   &kStdioCommand,   &kRunCommand,   &kDoctorCommand,
-                                    &kExplainCommand, &kPluginsCommand, &kConfigCommand};
+const Command* const kCommands[] = {&kServeCommand,  &kStdioCommand,   &kRunCommand,
+                                    &kDoctorCommand, &kExplainCommand, &kPluginsCommand,
+                                    &kConfigCommand, &kManualCommand,  &kCompleteCommand};
 
 constexpr OptionSpec kCommon[] = {
     {"config", 0, "FILE",
@@ -39,15 +40,14 @@ int PrintHelp(const Arguments& arguments) {
       "Runs code that nobody vouches for, each user's in an own sandbox.\n\n%s\n  clara-sandbox COMMAND "
       "…\n\n%s\n",
       Paint("Usage", Colour::kBold).c_str(), Paint("Commands", Colour::kBold).c_str());
-  for (const Command* command : kCommands) std::printf("  %-9s %s\n", command->name, command->summary);
+  for (const Command* command : kCommands)
+    if (!command->hidden) std::printf("  %-9s %s\n", command->name, command->summary);
   PrintPluginCommands(arguments);
   std::printf(
       "\n`clara-sandbox COMMAND --help` tells more. Every command takes --config FILE and every "
       "configuration key as\n"
-      "an option (--bubblewrap.memory=1g); `clara-sandbox config show` lists the keys.\n\n"
-      "Exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong; `run` ends "
-      "with the\n"
-      "code's own.\n");
+      "an option (--bubblewrap.memory=1g); `clara-sandbox config show` lists the keys.\n\n%s",
+      kExitCodes);
   return FinishOutput() ? kExitOk : kExitFailure;
 }
 
@@ -91,7 +91,7 @@ int Dispatch(const std::vector<std::string>& words) {
     if (name == command->name && help) return PrintHelp(*command);
     if (name == command->name)
       return RunCommand(*command, {rest.begin() + 1, rest.end()}, arguments->keys, arguments->Text("config"));
-    known.emplace_back(command->name);
+    if (!command->hidden) known.emplace_back(command->name);
   }
   const std::vector<std::string> of_plugin(rest.begin() + (help ? 1 : 0), rest.end());
   if (const auto code = PluginMain(of_plugin, arguments->keys, arguments->Text("config"), help)) return *code;
@@ -101,6 +101,13 @@ int Dispatch(const std::vector<std::string>& words) {
 }
 
 }  // namespace
+
+const char kExitCodes[] =
+    "Exit codes: 0 done, 1 it did not work, 2 the command line or the configuration is wrong; `run` ends "
+    "with the\n"
+    "code's own.\n";
+
+std::span<const Command* const> AllCommands() { return kCommands; }
 
 std::vector<OptionSpec> AllOptions(const Command& command) {
   std::vector<OptionSpec> all(command.options.begin(), command.options.end());

@@ -23,17 +23,23 @@ struct Command {
   std::span<const OptionSpec> options;
   bool takes_rest;  // words that are no options
   int (*run)(const Arguments& arguments);
+  bool hidden = false;  // for packages and shells, not for people
 };
 
 // One for each command, in its own file.
 extern const Command kServeCommand, kStdioCommand, kRunCommand, kDoctorCommand, kExplainCommand,
-    kPluginsCommand, kConfigCommand;
+    kPluginsCommand, kConfigCommand, kManualCommand, kCompleteCommand;
+// In the order of the help; the hidden ones last.
+std::span<const Command* const> AllCommands();
 
 // The whole program; returns its exit code. Never throws.
 int Main(int argc, char** argv) noexcept;
 
 // Prints the error; kExitUsage for CSB_E_INVALID, else kExitFailure.
 int Fail(const Error& error);
+
+// Lines about exit codes, for help and manual.
+extern const char kExitCodes[];
 
 // Its own options and those that every command takes; its help text.
 std::vector<OptionSpec> AllOptions(const Command& command);

@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "clara_sandbox/cpp/json.h"
+#include "host/config/roff.h"
 
 namespace csb::host {
 namespace {
@@ -130,6 +131,36 @@ std::string RenderDefaults(const Schema& schema) {
     }
   }
   return out;
+}
+
+std::string RenderManual(const Schema& schema) {
+  std::string out = roff::Head("CLARA-SANDBOX.CONF", 5) + roff::Section("NAME") +
+                    "clara\\-sandbox.conf \\- configuration of clara\\-sandbox\n" +
+                    roff::Section("DESCRIPTION");
+  // The head of the documented file, without its first line and what made it.
+  std::string_view head = kHead.substr(kHead.find('\n') + 1);
+  head = head.substr(0, head.rfind("#\n"));
+  std::string text;
+  while (!head.empty()) {
+    const size_t end = head.find('\n');
+    text += std::string(head.substr(std::min<size_t>(2, end), end - std::min<size_t>(2, end))) + "\n";
+    head.remove_prefix(end + 1);
+  }
+  out += roff::Paragraphs(std::string_view(text).substr(text.find_first_not_of('\n')));
+  out += ".PP\n.EX\n[http]\nport = 8081        # a comment\n\n[bubblewrap]\nmemory = 1g\n.EE\n";
+  out += roff::Section("OPTIONS") +
+         "Sections are in brackets in the file; elsewhere a key is written with its section.\n";
+  for (const std::string& section : Sections(schema)) {
+    out += ".SS [" + section + "]\n" + roff::Text(Introduction(schema, section)) + "\n";
+    for (const Option& option : schema.options()) {
+      if (SectionOf(option) != section) continue;
+      out += ".TP\n" + roff::Bold(option.key);
+      if (option.default_value && !option.default_value->empty())
+        out += " = " + roff::Text(*option.default_value);
+      out += "\n" + roff::Text(option.help) + "\n" + roff::Text(Facts(option)) + "\n";
+    }
+  }
+  return out + roff::Section("SEE ALSO") + ".BR clara\\-sandbox (1)\n";
 }
 
 std::string RenderConfig(const Config& config, const Schema& schema) {

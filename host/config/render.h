@@ -13,6 +13,9 @@ namespace csb::host {
 // out.
 std::string RenderDefaults(const Schema& schema);
 
+// The same as a manual page, clara-sandbox.conf(5).
+std::string RenderManual(const Schema& schema);
+
 // The values in force, each with where it came from. A secret is only said to be set.
 std::string RenderConfig(const Config& config, const Schema& schema);
 
