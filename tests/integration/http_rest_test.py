@@ -201,6 +201,54 @@ class Rest(unittest.TestCase):
         self.assertTrue(answer["success"], answer)
         self.assertEqual(self.service.post(user, "shell", command="cat out/deep/a/b")["output"], "content")
 
+    def test_programs_run_without_a_shell(self):
+        answer = self.ran(self.service.post("exec", "exec", argv=["printf", "%s|", "$HOME", "a b", ""], cwd="/tmp"))
+        self.assertEqual(answer["output"], "$HOME|a b||")
+        answer = self.ran(self.service.post("exec", "exec", argv=["sh", "-c", "kill -TERM $$"]))
+        self.assertEqual((answer["exit_code"], answer["cause"], answer["signal"]), (143, "signal", 15), answer)
+        answer = self.ran(self.service.post("exec", "exec", argv=["sleep", "30"], timeout=1))
+        self.assertIn("Execution timed out", answer["message"])
+        self.assertNotEqual(answer["hint"], "")
+        self.assertEqual(self.service.call("POST", "exec", "/exec", {"argv": []})[0], 422)
+
+    def test_bytes_both_ways(self):
+        every = bytes(range(256)) * 300
+        body = {"argv": ["sh", "-c", "cat; printf '\\303' >&2"], "stdin": base64.b64encode(every).decode(),
+                "stdin_encoding": "base64", "encoding": "base64"}
+        connection, answer = self.stream("bytes", "exec", "application/x-ndjson", body)
+        events = [json.loads(line) for line in answer]
+        connection.close()
+        got = {name: b"".join(base64.b64decode(e["data"]) for e in events if e["event"] == name)
+               for name in ("stdout", "stderr")}
+        self.assertEqual(got, {"stdout": every, "stderr": b"\xc3"})
+        self.assertEqual({e["encoding"] for e in events[:-1]}, {"base64"})
+        self.assertEqual((events[-1]["event"], events[-1]["message"]), ("exit", ""))
+        status, answer = self.service.call("POST", "bytes", "/exec", body)
+        self.assertEqual((status, answer["error"]), (422, "encoding: base64 comes only in a streamed answer"))
+
+    def test_stat_and_the_headers_of_a_file_agree(self):
+        self.service.post("stat", "shell", command="umask 022; echo hi > f; chmod 640 f; ln -s f l; mkdir d")
+        status, answer = self.service.call("GET", "stat", "/stat?path=f")
+        self.assertEqual((status, answer["type"], answer["size"], answer["mode"]), (200, "file", 3, "0640"), answer)
+        octets = {"Accept": "application/octet-stream"}
+        for method in ("GET", "HEAD"):
+            fields = self.raw(method, "stat", "file?path=f", headers=octets)[1]
+            self.assertEqual((fields["X-File-Mode"], fields["X-File-Mtime"]), ("0640", answer["mtime"]), method)
+        self.assertEqual(self.service.call("GET", "stat", "/stat?path=l")[1]["target"], "f")
+        self.assertEqual(self.service.call("GET", "stat", "/stat?path=/workspace/d")[1]["type"], "dir")
+        self.assertEqual(self.service.call("GET", "stat", "/stat?path=none")[0], 404)
+        self.assertEqual(self.service.call("GET", "stat", "/stat")[0], 422)
+
+    def test_the_operator_sees_all_sandboxes(self):
+        for user in ("seen/1", "seen/2"):
+            self.service.post(user, "shell", command="true")
+        status, _, body = self.service.request("GET", "/sandboxes")
+        answer = json.loads(body)
+        self.assertEqual((status, answer["unavailable"]), (200, []))
+        live = {info["user_id"]: info for info in answer["sandboxes"]}
+        self.assertLessEqual({"seen/1", "seen/2"}, live.keys())
+        self.assertEqual((live["seen/1"]["status"], live["seen/1"]["backend"]), ("running", harness.BACKEND))
+
     def test_pip(self):
         status, answer = self.service.call("GET", "pip", "/pip/list")
         self.assertEqual(status, 200)
