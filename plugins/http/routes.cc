@@ -32,7 +32,8 @@ constexpr Field kCreate[] = {
     {"memory_limit", In::kBody, false, R"({"type":["string","integer"],"examples":["512m"]})",
      "Memory limit: bytes, or text like `512m`."},
     {"cpu_limit", In::kBody, false, R"({"type":"number","exclusiveMinimum":0})", "Cores."},
-    {"backend", In::kBody, false, kText, "Backend of a new sandbox, where the operator allows the choice; else 403."},
+    {"backend", In::kBody, false, kText,
+     "Backend of a new sandbox, where the operator allows the choice; else 403."},
 };
 constexpr Field kExecute[] = {
     {"code", In::kBody, true, R"({"type":"string","maxLength":8388608})", "Python source."},
