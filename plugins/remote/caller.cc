@@ -99,6 +99,12 @@ milliseconds Caller::Limit(const Mapped& mapped) const {
   return limit;
 }
 
+double Caller::Left() const {
+  if (deadline_ns_ == 0) return 0;
+  const uint64_t now = NowNs();
+  return std::max(deadline_ns_ > now ? static_cast<double>(deadline_ns_ - now) * 1e-9 : 0, 0.001);
+}
+
 void Caller::Send() {
   if (Stopped()) return End(Error{CSB_E_CANCELLED, "cancelled", "", false});
   const Peer peer = link_->Offers();

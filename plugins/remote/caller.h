@@ -44,6 +44,8 @@ class Caller : public std::enable_shared_from_this<Caller> {
   }
   void Cancel();
   void Resume();
+  // Seconds until the request's deadline; 0: it has none. At least a millisecond.
+  double Left() const;
   Reactor& reactor() { return links_->reactor(); }
 
  private:

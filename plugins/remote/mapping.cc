@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/remote/mapping.h"
 
+#include <cmath>
 #include <initializer_list>
 
 #include "clara_sandbox/cpp/json.h"
@@ -109,8 +110,8 @@ Status CheckRun(const json::Value& payload, const Peer& peer) {
   return {};
 }
 
-Result<std::string> RunBody(const Request& request, const Peer& peer,
-                            const std::optional<std::string>& input) {
+Result<std::string> RunBody(const Request& request, const Peer& peer, const std::optional<std::string>& input,
+                            double left) {
   auto payload = json::ParseObject(request.payload);
   if (!payload) return payload.error();
   if (Status s = CheckRun(*payload, peer); !s) return s.error();
@@ -139,6 +140,10 @@ Result<std::string> RunBody(const Request& request, const Peer& peer,
   } else if (input && peer.input) {
     json::Member(w, "stdin", "");
   }
+  // Up to a full second, as whoever waits would have written it; services that count in whole ones take no
+  // other.
+  if (left > 0 && json::Find(*payload, "timeout") == nullptr)
+    json::Member(w, "timeout", static_cast<int64_t>(std::ceil(left)));
   if (peer.exact) json::Member(w, "encoding", "base64");
   w.EndObject();
   return std::string(buffer.GetString(), buffer.GetSize());
@@ -205,7 +210,8 @@ std::string UserTarget(std::string_view user, std::string_view tail) {
   return "/sandbox/" + id + std::string(tail);
 }
 
-Result<Mapped> Map(const Request& request, const Peer& peer, const std::optional<std::string>& input) {
+Result<Mapped> Map(const Request& request, const Peer& peer, const std::optional<std::string>& input,
+                   double left) {
   Mapped out;
   if (IsRun(request.op)) {
     out.streamed = peer.events;
@@ -215,7 +221,7 @@ Result<Mapped> Map(const Request& request, const Peer& peer, const std::optional
       if (peer.exact) tail += "?encoding=base64";
     } else {
       out.http.method = "POST";
-      auto body = RunBody(request, peer, input);
+      auto body = RunBody(request, peer, input, left);
       if (!body) return body.error();
       out.http.body = *std::move(body);
     }

@@ -33,8 +33,10 @@ bool IsRun(uint32_t op);
 // "/sandbox/USER" + tail, the id escaped.
 std::string UserTarget(std::string_view user, std::string_view tail);
 
-// Everything but file_read and file_write. input: what came as standard input, nullopt without any.
-Result<Mapped> Map(const Request& request, const Peer& peer, const std::optional<std::string>& input);
+// Everything but file_read and file_write. input: what came as standard input, nullopt without any. left:
+// seconds until the request's deadline, 0 without one: what a run is given that has no `timeout` of its own.
+Result<Mapped> Map(const Request& request, const Peer& peer, const std::optional<std::string>& input,
+                   double left = 0);
 
 // file_read: the head of the request; `part` says what was asked for.
 struct Part {

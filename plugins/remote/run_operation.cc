@@ -118,7 +118,7 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
       const std::lock_guard lock(mutex_);
       if (request_.has_input()) input = input_;  // kept: it may be sent again
     }
-    auto mapped = Map(request_, peer, input);
+    auto mapped = Map(request_, peer, input, caller_->Left());
     if (!mapped || !mapped->streamed) return mapped;
     reader_ = {};
     mapped->http.on_head = [self = shared_from_this()](const HttpResponse& head) {
