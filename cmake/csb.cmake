@@ -59,6 +59,12 @@ if(CSB_SANITIZE)
   endif()
 endif()
 
+# Of packages: no path of the machine that built them, and nothing writable that only the linker writes.
+if(CSB_PACKAGE)
+  add_compile_options(-ffile-prefix-map=${PROJECT_SOURCE_DIR}=.)
+  add_link_options(-Wl,-z,relro -Wl,-z,now)
+endif()
+
 find_program(CSB_MOLD mold)
 if(CSB_MOLD)
   add_link_options(-fuse-ld=mold)
