@@ -122,6 +122,11 @@ Result<std::string> RunBody(const Request& request, const Peer& peer, const std:
     const json::Value* value = json::Find(*payload, name);
     if (value == nullptr || (std::string_view(name) == "output" && !peer.events)) continue;
     if (std::string_view(name) == "argv" && !peer.exec) continue;
+    // Others than ours count in whole seconds; the host's own deadline holds all the same.
+    if (std::string_view(name) == "timeout" && !peer.exact && value->IsNumber()) {
+      json::Member(w, name, static_cast<int64_t>(std::ceil(value->GetDouble())));
+      continue;
+    }
     json::Key(w, name);
     value->Accept(w);
   }

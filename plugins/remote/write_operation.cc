@@ -2,6 +2,7 @@
 //
 // file_write: small files as one request, larger ones as a stream where the service takes raw bytes.
 #include <cstring>
+#include <deque>
 #include <mutex>
 
 #include "clara_sandbox/cpp/json.h"
@@ -12,7 +13,8 @@
 namespace csb::remote {
 namespace {
 
-constexpr size_t kWindow = 1 << 20;   // that waits here
+constexpr size_t kWindow = 2 << 20;   // that waits here
+constexpr size_t kLump = 256 << 10;   // of credit
 constexpr size_t kSmall = 128 << 10;  // sent with its length, and again if need be
 
 class WriteOperation : public Operation, public std::enable_shared_from_this<WriteOperation> {
@@ -45,17 +47,14 @@ class WriteOperation : public Operation, public std::enable_shared_from_this<Wri
     bool start = false, resume = false;
     {
       const std::lock_guard lock(mutex_);
-      waiting_ += data;
-      eof_ = eof_ || eof;
-      if (!raw_ && waiting_.size() > kMaxPlainFile) {
-        // MapWrite says what the bound is; nothing more is needed for that.
-        eof_ = true;
-      } else if (!raw_ || !started_) {
-        // Held until it is known whether the file is small. A stream's credit comes back as it is sent.
-        if (!raw_ && !eof_) sink_.InputCredit(data.size());
-      }
-      resume = started_;
-      start = ready_ && !started_ && (eof_ || (raw_ && waiting_.size() > kSmall));
+      if (!data.empty()) waiting_.emplace_back(data);
+      size_ += data.size();
+      // Over the bound of a service without raw uploads MapWrite says so; no more is needed for that.
+      eof_ = eof_ || eof || (!raw_ && size_ > kMaxPlainFile);
+      // A stream's credit comes back as it is sent.
+      if (!raw_ && !eof_) sink_.InputCredit(data.size());
+      resume = started_ && std::exchange(starved_, false);
+      start = ready_ && !started_ && (eof_ || (raw_ && size_ > kSmall));
       if (start) {
         started_ = true;
         streaming_ = !eof_;
@@ -79,7 +78,7 @@ class WriteOperation : public Operation, public std::enable_shared_from_this<Wri
  private:
   Result<Mapped> Build(const Peer& peer) {
     const std::lock_guard lock(mutex_);
-    if (!streaming_) return MapWrite(request_, peer, waiting_);
+    if (!streaming_) return MapWrite(request_, peer, Whole());
     auto mapped = MapUpload(request_, peer);
     if (!mapped) return mapped;
     mapped->streamed = true;
@@ -89,20 +88,37 @@ class WriteOperation : public Operation, public std::enable_shared_from_this<Wri
   }
 
   size_t Give(char* to, size_t room) {
-    size_t n;
+    size_t n = 0;
+    uint64_t credit = 0;
     {
       const std::lock_guard lock(mutex_);
-      n = std::min(room, waiting_.size() - sent_);
-      if (n == 0) return eof_ ? 0 : HttpRequest::kLater;
-      std::memcpy(to, waiting_.data() + sent_, n);
-      sent_ += n;
-      if (sent_ == waiting_.size()) {
-        waiting_.clear();
+      while (n < room && !waiting_.empty()) {
+        const std::string& piece = waiting_.front();
+        const size_t part = std::min(room - n, piece.size() - sent_);
+        std::memcpy(to + n, piece.data() + sent_, part);
+        n += part;
+        sent_ += part;
+        if (sent_ < piece.size()) break;
+        waiting_.pop_front();
         sent_ = 0;
       }
+      if (n == 0 && !eof_) {
+        starved_ = true;
+        return HttpRequest::kLater;
+      }
+      // In lumps: each wakes a thread of the sender.
+      owed_ += n;
+      if (owed_ >= kLump || waiting_.empty()) credit = std::exchange(owed_, 0);
     }
-    sink_.InputCredit(n);
+    if (credit > 0) sink_.InputCredit(credit);
     return n;
+  }
+
+  std::string Whole() const {
+    std::string out;
+    out.reserve(size_);
+    for (const std::string& piece : waiting_) out += piece;
+    return out;
   }
 
   void OnDone(Result<HttpResponse> answer, Link* link) {
@@ -129,15 +145,18 @@ class WriteOperation : public Operation, public std::enable_shared_from_this<Wri
 
   size_t Size() {
     const std::lock_guard lock(mutex_);
-    return waiting_.size();
+    return size_;
   }
 
   const Request request_;
   const EventSink sink_;
   std::shared_ptr<Caller> caller_;
   std::mutex mutex_;  // of what follows
-  std::string waiting_;
-  size_t sent_ = 0;  // of it
+  std::deque<std::string> waiting_;
+  size_t sent_ = 0;    // of the first of them
+  uint64_t size_ = 0;  // of all that came
+  uint64_t owed_ = 0;  // credit that was not given back yet
+  bool starved_ = false;
   bool raw_ = false, ready_ = false, eof_ = false;
   bool started_ = false, streaming_ = false;
 };
