@@ -112,6 +112,21 @@ Error ErrorOfDocument(const json::Value& document, int status, const std::string
   return error;
 }
 
+bool NoSuchCall(const HttpResponse& answer) {
+  if (answer.status != 404 && answer.status != 405) return false;
+  const auto document = json::ParseObject(answer.body);
+  return !document ||
+         (!json::Find(*document, "code") &&
+          (answer.status == 405 || WordsOf(*document).empty() || WordsOf(*document) == "Not Found"));
+}
+
+Error HasNoSuchCall(const HttpResponse& answer, const std::string& where, const std::string& call) {
+  return {CSB_E_UNAVAILABLE,
+          "the sandbox service at " + where + " has no " + call + " (" + std::to_string(answer.status) + ")",
+          "check the path in remote.url (SANDBOX_API_URL); some services take no user ids with a slash",
+          false};
+}
+
 Error ErrorOf(const HttpResponse& answer, const std::string& where) {
   if (answer.status / 100 == 3) {
     const std::string to = Printable(answer.Header("Location"), 200);
@@ -182,6 +197,8 @@ Result<std::string> InfoOf(const HttpResponse& answer, const std::string& where,
                  "the sandbox service at " + where + " answers for user " + Printable(*whose, 80) +
                      " instead of " + user,
                  "it takes different ids for the same: do not use it for these users", false};
+  if (!json::GetString(*document, "status") && !json::GetString(*document, "container_id"))
+    return Wrong(where, "no status for a sandbox");
   auto& allocator = document->GetAllocator();
   // These are this host's own to tell.
   for (const char* name : {"last_used", "execution_count", "user_id"})
@@ -257,10 +274,21 @@ Result<File> FileOf(const HttpResponse& answer, const std::string& where) {
   return file;
 }
 
-Result<std::string> ListOf(const HttpResponse& answer, const std::string& where, const std::string& path) {
+Result<json::Document> DoneOf(const HttpResponse& answer, const std::string& where, bool* success) {
   auto document = ObjectOf(answer, where);
+  if (!document) return document;
+  const auto code = json::GetInt(*document, "exit_code");
+  const auto said = json::GetBool(*document, "success");
+  if (!code && !said) return Wrong(where, "neither exit_code nor success");
+  *success = code ? *code == 0 : *said;
+  return document;
+}
+
+Result<std::string> ListOf(const HttpResponse& answer, const std::string& where, const std::string& path) {
+  bool success = false;
+  auto document = DoneOf(answer, where, &success);
   if (!document) return document.error();
-  if (json::GetInt(*document, "exit_code").value_or(0) != 0)  // `ls` that failed
+  if (!success)  // `ls` that failed
     return Error{CSB_E_NOT_FOUND, "File not found: " + path, "", false};
   const std::string_view text = json::GetString(*document, "output").value_or("");
   const json::Value* entries = json::Find(*document, "entries");

@@ -25,6 +25,12 @@ Error ErrorOfDocument(const json::Value& document, int status, const std::string
 // The request never got an answer. began: it may have reached the service.
 Error ErrorOfTransport(Error error, const std::string& where, bool began, bool harmless);
 
+// The answer of a service that does not know the path at all, as opposed to one that misses a file or
+// sandbox.
+bool NoSuchCall(const HttpResponse& answer);
+// call: "POST /sandbox/…/execute".
+Error HasNoSuchCall(const HttpResponse& answer, const std::string& where, const std::string& call);
+
 // A JSON object, or CSB_E_UNAVAILABLE with what came instead.
 Result<json::Document> ObjectOf(const HttpResponse& answer, const std::string& where);
 
@@ -37,6 +43,9 @@ struct Run {
   std::string result;         // of the operation
 };
 Result<Run> RunOf(const json::Value& document, const std::string& where);
+
+// File work, which answers as a run does: whether it succeeded.
+Result<json::Document> DoneOf(const HttpResponse& answer, const std::string& where, bool* success);
 
 // A file as a JSON document.
 struct File {

@@ -29,11 +29,17 @@ Result<std::string> EndOf(const Request& request, const HttpResponse& answer, co
   const bool destroy = request.op == CSB_OP_DESTROY;
   const auto payload = json::ParseObject(request.payload);
   const bool purge = payload && json::GetBool(*payload, "purge").value_or(false);
-  if (answer.status == 404) return Word("not_found", destroy ? std::optional<bool>(!purge) : std::nullopt);
+  if (answer.status == 404 && !NoSuchCall(answer))
+    return Word("not_found", destroy ? std::optional<bool>(!purge) : std::nullopt);
+  if (NoSuchCall(answer))
+    return HasNoSuchCall(answer, where, destroy ? "DELETE /sandbox/…/destroy" : "POST /sandbox/…/stop");
   if (answer.status != 200) return ErrorOf(answer, where);
   const auto document = ObjectOf(answer, where);
   if (!document) return document.error();
-  const std::string_view said = json::GetString(*document, "status").value_or("");
+  const std::string said(json::GetString(*document, "status").value_or(""));
+  if (said.empty())
+    return Error{CSB_E_UNAVAILABLE, "the sandbox service at " + where + " answered no status",
+                 "it may be of a version that speaks another interface", false};
   if (!destroy) return Word(said == "not_found" || said == "in_use" ? said : "stopped", std::nullopt);
   return Word(said == "not_found" ? said : "deleted",
               json::GetBool(*document, "files_preserved").value_or(!purge));
@@ -41,6 +47,9 @@ Result<std::string> EndOf(const Request& request, const HttpResponse& answer, co
 
 Result<std::string> ResultOf(const Request& request, const HttpResponse& answer, const std::string& where) {
   if (request.op == CSB_OP_STOP || request.op == CSB_OP_DESTROY) return EndOf(request, answer, where);
+  if ((request.op == CSB_OP_CREATE || request.op == CSB_OP_RESTART) && NoSuchCall(answer))
+    return HasNoSuchCall(answer, where,
+                         request.op == CSB_OP_CREATE ? "POST /sandbox/…/create" : "POST /sandbox/…/restart");
   if (answer.status != 200) return ErrorOf(answer, where);
   switch (request.op) {
     case CSB_OP_FILE_LIST:
@@ -52,10 +61,10 @@ Result<std::string> ResultOf(const Request& request, const HttpResponse& answer,
       return EntryOf(answer, where, PathOf(request));
     }
     case CSB_OP_FILE_DELETE: {
-      const auto document = ObjectOf(answer, where);
+      bool success = false;
+      const auto document = DoneOf(answer, where, &success);
       if (!document) return document.error();
-      // A service that deletes by `rm` tells a failure so.
-      if (json::GetInt(*document, "exit_code").value_or(0) != 0)
+      if (!success)  // a service that deletes by `rm`
         return Error{CSB_E_NOT_FOUND, "File not found: " + PathOf(request), "", false};
       json::Buffer buffer;
       json::Writer w(buffer);

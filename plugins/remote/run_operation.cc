@@ -119,6 +119,9 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
       if (request_.has_input()) input = input_;  // kept: it may be sent again
     }
     auto mapped = Map(request_, peer, input, caller_->Left());
+    if (mapped)
+      call_ =
+          mapped->http.method + " /sandbox/…" + mapped->http.target.substr(mapped->http.target.find('/', 9));
     if (!mapped || !mapped->streamed) return mapped;
     reader_ = {};
     mapped->http.on_head = [self = shared_from_this()](const HttpResponse& head) {
@@ -203,6 +206,7 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
         error.hint = "what it printed until then is above; a service that still runs has ended it";
       return End(std::move(error));
     }
+    if (NoSuchCall(*answer)) return End(HasNoSuchCall(*answer, where_, call_));
     if (answer->status != 200) return End(ErrorOf(*answer, where_));
     if (streaming_)
       return End({CSB_E_UNAVAILABLE, "the sandbox service at " + where_ + " broke off before the run's end",
@@ -237,7 +241,7 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
   // The reactor's thread.
   Outbox out_;
   EventReader reader_;
-  std::string document_, where_;
+  std::string document_, where_, call_;
   bool streaming_ = false, used_ = false, ended_ = false;
 };
 

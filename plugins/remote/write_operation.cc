@@ -124,10 +124,12 @@ class WriteOperation : public Operation, public std::enable_shared_from_this<Wri
   void OnDone(Result<HttpResponse> answer, Link* link) {
     if (!answer) return sink_.Fail(answer.error());
     const std::string& where = link->where();
+    if (NoSuchCall(*answer)) return sink_.Fail(HasNoSuchCall(*answer, where, "POST /sandbox/…/file"));
     if (answer->status != 200) return sink_.Fail(ErrorOf(*answer, where));
-    const auto document = ObjectOf(*answer, where);
+    bool success = false;
+    const auto document = DoneOf(*answer, where, &success);
     if (!document) return sink_.Fail(document.error());
-    if (json::GetInt(*document, "exit_code").value_or(0) != 0)
+    if (!success)
       return sink_.Fail({CSB_E_IO,
                          "the sandbox service at " + where + " could not write the file: " +
                              std::string(json::GetString(*document, "error").value_or("no reason given")),
