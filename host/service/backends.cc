@@ -319,9 +319,12 @@ void Service::Core::Adopt(int backend, const json::Value& info) {
     return;
   }
   auto [user, lock] = LockUser(*id);
+  LoadRecord(*user);
+  const std::string& name = NameOf(backend);
+  // A copy that a move left there, or did not finish, is nobody's home whatever the engine says.
+  if (name == user->moved_from || name == user->moving_to) return;
   user->listed.push_back(backend);
   if (user->live || user->control == Control::kRunning) return;
-  const std::string& name = NameOf(backend);
   if (!user->pin.empty() && user->pin != name) {
     const int home = IndexOf(user->pin);
     if (home < 0) return;
@@ -333,7 +336,7 @@ void Service::Core::Adopt(int backend, const json::Value& info) {
     MoveHome(*user, name);
   }
   user->pin = name;
-  AdoptLive(user, backend, info);
+  if (!records.Moving(user->name)) AdoptLive(user, backend, info);
 }
 
 // The record names one backend, which has answered and does not have the user, while another has:

@@ -85,6 +85,11 @@ Error NoSandbox() {
   return {CSB_E_NOT_FOUND, "the user has no sandbox", "run something first: that makes one", false};
 }
 
+Error BeingMoved() {
+  return {CSB_E_UNAVAILABLE, "the user's files are being moved to another backend",
+          "try again when `clara-sandbox move` is done", true};
+}
+
 Error ShuttingDown() {
   return {CSB_E_CANCELLED, "the service is shutting down", "try again once it is back", true};
 }
@@ -257,6 +262,8 @@ Status Service::Core::Enter(const OpPtr& op, std::string_view id) {
       op->backend = backend;
       return Unavailable(b.instance.name(), b.breaker.OpenReason().value_or("it just came back"));
     }
+    // Another process that moves the user has a sandbox of its own there, which this must not get to.
+    if (records.Moving(user->name)) return BeingMoved();
     op->Take();
     AddRunning(*user, *op);
     user->last_active = Timers::Clock::now();

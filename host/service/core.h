@@ -107,6 +107,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
   void RunCreate(const UserPtr& user, const OpPtr& op);
   void RunRestart(const UserPtr& user, const OpPtr& op);
   void RunEnd(const UserPtr& user, const OpPtr& op);  // stop, destroy
+  bool PurgeOldCopies(const UserPtr& user, const OpPtr& op);
   void OnReady(const UserPtr& user, const OpPtr& op, int backend, bool was_live, bool was_pinned,
                Outcome outcome);
   void BecomeLive(const UserPtr& user, int backend, const json::Value& info);  // locked
@@ -161,6 +162,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
   void RunStatus(const OpPtr& op);
   void StartLocal(const OpPtr& op);
   void StartListAll(const OpPtr& op);
+  void WriteLive(json::Writer& w, int backend);
   std::string Health();
   std::string Info();
   std::string Explain();
@@ -229,5 +231,6 @@ int64_t WallMs();                    // milliseconds since the epoch
 Error Unavailable(const std::string& backend, const std::string& reason);
 Error NoSandbox();
 Error ShuttingDown();
+Error BeingMoved();
 
 }  // namespace csb::host

@@ -31,6 +31,7 @@ void Service::Core::StartControl(const UserPtr& user, const OpPtr& op) {
   int backend;
   {
     std::lock_guard lock(user->mutex);
+    LoadRecord(*user);  // another host process may have made one, or moved the user
     live = user->live;
     backend = user->backend;
     pin = user->pin;
@@ -63,16 +64,17 @@ bool Service::Core::DoubtsHome(User& user) {
 
 void Service::Core::RunControl(const UserPtr& user, const OpPtr& op) {
   if (op && !op->Take()) return EndControl(user);
-  bool wanted = true;
+  bool wanted = true, moving = false;
   {
     std::lock_guard lock(user->mutex);
     user->control = Control::kRunning;
     // Adopted meanwhile, or nobody waits any more.
     if (!op && (user->live || user->queue.empty() || IsLifecycle(user->queue.front()->op))) wanted = false;
-    // Another host process may have made one.
-    if (wanted && !user->live && user->pin.empty()) LoadRecord(*user);
+    if (wanted) LoadRecord(*user);  // some time may have gone by since StartControl
+    moving = wanted && records.Moving(user->name);
   }
   if (!wanted) return EndControl(user);
+  if (moving) return FailControl(user, op, BeingMoved());
   if (draining.load()) return FailControl(user, op, ShuttingDown());
   switch (op ? op->op : CSB_OP_CREATE) {
     case CSB_OP_CREATE:
@@ -193,6 +195,19 @@ void Service::Core::OnReady(const UserPtr& user, const OpPtr& op, int backend, b
   }
   if (auto error = CheckEnforced(backend, *info))
     return Refuse(user, op, backend, was_pinned, *std::move(error));
+  if (!was_live) {
+    bool moved, moving;
+    {
+      std::lock_guard lock(user->mutex);
+      const uint64_t before = user->revision;
+      LoadRecord(*user);
+      moved = user->revision != before && user->pin != NameOf(backend);
+      moving = records.Moving(user->name);
+    }
+    // What moves the user began, or ended, while this was made; while it lasts the sandbox is its own.
+    if (moving) return FailControl(user, op, BeingMoved());
+    if (moved) return Refuse(user, op, backend, true, BeingMoved());
+  }
   {
     std::lock_guard lock(user->mutex);
     if (!user->live) {
@@ -232,8 +247,65 @@ void Service::Core::NoteMember(User& user, const json::Value& info) {
   user.member = metrics.SandboxStarted(user.backend, member);
 }
 
+// A purge is of everything: copies that moves have left on other backends go first. false: none is left.
+// Where one cannot be removed the purge fails, before it has removed anything that is served.
+bool Service::Core::PurgeOldCopies(const UserPtr& user, const OpPtr& op) {
+  const auto payload = json::ParseObject(op->payload);
+  if (op->op != CSB_OP_DESTROY || !payload || json::GetBool(*payload, "purge") != true) return false;
+  std::string name;
+  {
+    std::lock_guard lock(user->mutex);
+    name = user->moved_from.empty() ? user->moving_to : user->moved_from;
+  }
+  if (name.empty()) return false;
+  const int index = IndexOf(name);
+  const auto fail = [core = shared_from_this(), user, op, name](const std::string& why) {
+    core->FailControl(
+        user, op,
+        {CSB_E_UNAVAILABLE,
+         "an old copy of the user's files is on backend " + name + ", and was not removed: " + why,
+         "try again once that backend answers; if it is gone for good, `clara-sandbox move USER "
+         "--forget` leaves the copy behind",
+         true});
+  };
+  if (index < 0) {
+    fail("it is not loaded");
+    return true;
+  }
+  if (const auto reason = backends[static_cast<size_t>(index)]->breaker.OpenReason()) {
+    fail(*reason);
+    return true;
+  }
+  CallRequest request;
+  request.op = CSB_OP_DESTROY;
+  request.user = user->id;
+  request.request_id = op->request_id;
+  request.payload = R"({"purge":true})";
+  request.deadline = options.control_deadline;
+  StartCall(index, std::move(request), op,
+            [core = shared_from_this(), user, op, name, index, fail](Outcome o) {
+              core->Report(index, o.code, o.message, false);
+              if (o.code != CSB_OK && o.code != CSB_E_NO_SANDBOX && o.code != CSB_E_NOT_FOUND)
+                return fail(o.message);
+              core->completions->Post([core, user, op, name, fail] {
+                const Status kept = core->records.Update(user->id, [&](UserRecord& record) {
+                  if (record.moved_from == name) record.moved_from.clear();
+                  if (record.moving_to == name) record.moving_to.clear();
+                });
+                if (!kept) return fail(kept.error().message);
+                {
+                  std::lock_guard lock(user->mutex);
+                  core->LoadRecord(*user);
+                }
+                core->RunEnd(user, op);
+              });
+            });
+  return true;
+}
+
 // stop, destroy
 void Service::Core::RunEnd(const UserPtr& user, const OpPtr& op) {
+  if (PurgeOldCopies(user, op)) return;
   int target = -1;
   bool live;
   if (auto error = FindHome(*user, &target, &live)) return FailControl(user, op, *error);
@@ -486,10 +558,12 @@ std::string Service::Core::MergeInfo(User& user, int backend, std::string_view i
   if (!doc) return std::string(info);
   uint64_t count;
   int64_t last_used;
+  bool old_copy;
   {
     std::lock_guard lock(user.mutex);
     count = user.execution_count;
     last_used = user.last_used_ms != 0 ? user.last_used_ms : user.created_ms;
+    old_copy = NameOf(backend) == user.moved_from || NameOf(backend) == user.moving_to;
   }
   auto& allocator = doc->GetAllocator();
   const auto set = [&](const char* name, json::Value value) {
@@ -500,6 +574,7 @@ std::string Service::Core::MergeInfo(User& user, int backend, std::string_view i
   set("backend", json::Value(NameOf(backend), allocator));
   set("execution_count", json::Value(count));
   if (last_used != 0) set("last_used", json::Value(FormatTime(last_used), allocator));
+  if (old_copy) set("old_copy", json::Value(true));
   return json::ToString(*doc);
 }
 

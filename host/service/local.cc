@@ -232,7 +232,7 @@ void Service::Core::RunStatus(const OpPtr& op) {
   uint64_t generation;
   {
     std::lock_guard lock(user->mutex);
-    if (!user->live && user->pin.empty()) LoadRecord(*user);
+    LoadRecord(*user);
     generation = user->generation;
   }
   auto error = FindHome(*user, &target, &live);
@@ -266,7 +266,8 @@ void Service::Core::RunStatus(const OpPtr& op) {
                 const bool settled = user->generation == generation && user->control == Control::kNone;
                 if (ended && settled && user->live && user->running.empty())
                   core->MarkAbsent(*user);  // it went away unseen
-                else if (running && settled && !user->live && !user->dead)
+                else if (running && settled && !user->live && !user->dead &&
+                         user->pin == core->NameOf(target) && !core->records.Moving(user->name))
                   core->AdoptLive(user, target, *running);  // another process made it
                 else if (running && settled)
                   core->NoteMember(*user, *running);
@@ -277,6 +278,22 @@ void Service::Core::RunStatus(const OpPtr& op) {
 }
 
 // ---- list ----
+
+// Of a backend that lists none: those that this host uses.
+void Service::Core::WriteLive(json::Writer& w, int backend) {
+  ForEachUser([&](const UserPtr& user) {
+    {
+      const std::lock_guard lock(user->mutex);
+      if (!user->live || user->backend != backend) return;
+    }
+    const std::string info = Object([&](json::Writer& known) {
+      json::Member(known, "user_id", std::string_view(user->id));
+      json::Member(known, "status", "running");
+    });
+    const std::string merged = MergeInfo(*user, backend, info);
+    w.RawValue(merged.data(), merged.size(), rapidjson::kObjectType);
+  });
+}
 
 // Every backend is asked at once; one that does not answer in time is named, not waited for.
 void Service::Core::StartListAll(const OpPtr& op) {
@@ -308,7 +325,10 @@ void Service::Core::StartListAll(const OpPtr& op) {
         const auto doc = json::ParseObject(answers[i]->result);
         const json::Value* sandboxes = doc ? json::Find(*doc, "sandboxes") : nullptr;
         if (answers[i]->code != CSB_OK || sandboxes == nullptr || !sandboxes->IsArray()) {
-          if (answers[i]->code != CSB_E_UNSUPPORTED) failed.emplace_back(name, answers[i]->message);
+          if (answers[i]->code == CSB_E_UNSUPPORTED)
+            core->WriteLive(w, static_cast<int>(i));
+          else
+            failed.emplace_back(name, answers[i]->message);
           continue;
         }
         for (const auto& info : sandboxes->GetArray()) {

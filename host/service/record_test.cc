@@ -45,6 +45,36 @@ TEST_F(RecordTest, KeepsEveryMember) {
   EXPECT_TRUE(warnings_.empty());
 }
 
+TEST_F(RecordTest, AnOlderPlacementDoesNotReplaceANewerOne) {
+  const auto store = Store();
+  ASSERT_TRUE(store.Save({"alice", "docker", 1, 2, 3}));
+  ASSERT_TRUE(store.Update("alice", [](UserRecord& r) {
+    r.backend = "bubblewrap";
+    r.moved_from = "docker";
+    r.moving_to = "incus";
+  }));
+  const uint64_t revision = store.Load("alice")->revision;
+  EXPECT_GT(revision, 0u);
+  // A host that has not noticed: its counts are kept, what it thinks of the place is not.
+  ASSERT_TRUE(store.Save({"alice", "docker", 1, 20, 30}));
+  ASSERT_TRUE(store.Remove("alice", 0));
+  const auto r = store.Load("alice");
+  ASSERT_TRUE(r);
+  EXPECT_EQ(r->execution_count, 30u);
+  EXPECT_EQ(r->backend, "bubblewrap");
+  EXPECT_EQ(r->moved_from, "docker");
+  EXPECT_EQ(r->moving_to, "incus");
+  EXPECT_EQ(r->revision, revision);
+  // One that has.
+  ASSERT_TRUE(store.Save({.user = "alice", .backend = "incus", .revision = revision}));
+  EXPECT_EQ(store.Load("alice")->backend, "incus");
+  ASSERT_TRUE(store.Remove("alice", revision));
+  EXPECT_FALSE(store.Load("alice"));
+  // No revision comes again after a purge.
+  ASSERT_TRUE(store.Update("alice", [](UserRecord&) {}));
+  EXPECT_GE(store.Load("alice")->revision, revision);
+}
+
 TEST_F(RecordTest, LookAlikeIdsShareNothing) {
   const auto store = Store();
   const std::vector<std::string> ids = {"a.b", "a-b", "A.B", "a b", "a/b", "../a"};

@@ -15,6 +15,7 @@ void Service::Core::LoadRecord(User& user) {
   if (record->revision > user.revision) {
     if (!first && record->backend != user.pin)
       Log(CSB_LOG_INFO, "user " + user.name + " was moved to backend " + record->backend);
+    if (user.live && record->backend != NameOf(user.backend)) MarkAbsent(user);
     user.revision = record->revision;
     user.pin = record->backend;
     user.moved_from = record->moved_from;

@@ -180,6 +180,7 @@ void FakeBackend::Run(const OpPtr& op) {
       switch (op->op) {
         case CSB_OP_CREATE:
         case CSB_OP_RESTART: {
+          if (seen_) seen_(op->user, CSB_OP_CREATE, sandbox.made);
           sandbox.made = sandbox.live = true;
           int live = 0;
           for (const auto& entry : sandboxes_) live += entry.second.live ? 1 : 0;
@@ -204,6 +205,7 @@ void FakeBackend::Run(const OpPtr& op) {
           break;
         default:
           if (!sandbox.live) failure = Error{CSB_E_NO_SANDBOX, "no sandbox of " + op->user, "", true};
+          if (sandbox.live && seen_) seen_(op->user, op->op, true);
           input = (op->flags & CSB_REQUEST_INPUT) != 0;
           output = op->op == CSB_OP_SHELL || op->op == CSB_OP_EXECUTE;
           if (output) result = kExecResult;
@@ -233,8 +235,10 @@ void FakeBackend::Finish(const OpPtr& op, csb_status code, std::string result, E
   {
     std::lock_guard lock(mutex_);
     if (Lifecycle(op->op)) --sandboxes_[op->user].lifecycle;
-    if (op->op == CSB_OP_DESTROY && code == CSB_OK && result.find("false") != std::string::npos)
+    if (op->op == CSB_OP_DESTROY && code == CSB_OK && result.find("false") != std::string::npos) {
       sandboxes_[op->user].made = false;
+      if (seen_) seen_(op->user, CSB_OP_DESTROY, true);
+    }
     held_.erase(std::remove(held_.begin(), held_.end(), op), held_.end());
   }
   csb_outcome outcome{};
@@ -307,8 +311,17 @@ void FakeBackend::Put(const std::string& user, bool live) {
 void FakeBackend::SetMember(const std::string& user, std::string member) {
   Locked([&] { sandboxes_[user].member = std::move(member); });
 }
-void FakeBackend::Lose(const std::string& user) {
-  Locked([&] { sandboxes_[user].live = false; });
+void FakeBackend::Lose(const std::string& user, const std::function<void()>& then) {
+  Locked([&] {
+    sandboxes_[user].live = false;
+    if (then) then();
+  });
+}
+void FakeBackend::Drop(const std::string& user) {
+  Locked([&] { sandboxes_[user].live = sandboxes_[user].made = false; });
+}
+void FakeBackend::Watch(Seen seen) {
+  Locked([&] { seen_ = std::move(seen); });
 }
 int FakeBackend::count(uint32_t op) const {
   return Locked([&] {

@@ -51,8 +51,14 @@ class FakeBackend {
   void Put(const std::string& user, bool live);
   // Its info says so from now on.
   void SetMember(const std::string& user, std::string member);
-  // Ends it unseen: the next operation finds none.
-  void Lose(const std::string& user);
+  // Ends it unseen: the next operation finds none. `then` runs before anything else happens here.
+  void Lose(const std::string& user, const std::function<void()>& then = {});
+  // Its files are gone, too.
+  void Drop(const std::string& user);
+  // Called, with nothing else happening here, when an operation runs in a sandbox, when one is made, and when
+  // files are purged. had_files: before a create.
+  using Seen = std::function<void(const std::string& user, uint32_t op, bool had_files)>;
+  void Watch(Seen seen);
 
   int count(uint32_t op) const;  // submitted
   int held(uint32_t op) const;
@@ -101,6 +107,7 @@ class FakeBackend {
   std::map<uint32_t, std::string> payloads_;
   std::map<uint32_t, uint64_t> deadlines_;
   std::vector<std::string> violations_;
+  Seen seen_;
   std::string enforced_;
   bool hang_ = false;
   bool available_ = true;
