@@ -168,30 +168,33 @@ void App::CreateBackends() {
   backends_created_ = true;
   MakeThreads();
   for (const std::string& name : EnabledBackends(*config_, plugins_)) {
-    const auto fail = [&](Error error) {
-      Log(CSB_LOG_ERROR, "host",
-          "backend " + name + " is not used: " + error.message +
-              (error.hint.empty() ? "" : " (" + error.hint + ")"));
-      backend_failures_.push_back({name, std::move(error)});
-    };
-    const LoadedPlugin* plugin = FindPlugin(CSB_KIND_BACKEND, name);
-    if (plugin == nullptr) {
-      const std::string near = Nearest(name, NamesOf(plugins_, CSB_KIND_BACKEND));
-      fail({CSB_E_NOT_FOUND,
-            config_->Where("sandbox.backends") + ": no backend plugin " + Quoted(name) + " was found" +
-                (near.empty() ? "" : "; did you mean " + near + "?"),
-            "`clara-sandbox plugins` lists what was found.", false});
-      continue;
-    }
-    auto instance = BackendInstance::Create(*plugin, *this);
-    if (!instance)
-      fail(instance.error());
-    else
-      backends_.push_back(*std::move(instance));
+    auto status = CreateBackend(name);
+    if (status) continue;
+    Error error = status.error();
+    Log(CSB_LOG_ERROR, "host",
+        "backend " + name + " is not used: " + error.message +
+            (error.hint.empty() ? "" : " (" + error.hint + ")"));
+    backend_failures_.push_back({name, std::move(error)});
   }
 }
 
-Status App::GiveSockets(const std::vector<InheritedSocket>& sockets, const std::vector<std::string>& frontends) {
+Status App::CreateBackend(const std::string& name) {
+  const LoadedPlugin* plugin = FindPlugin(CSB_KIND_BACKEND, name);
+  if (plugin == nullptr) {
+    const std::string near = Nearest(name, NamesOf(plugins_, CSB_KIND_BACKEND));
+    return Error{CSB_E_NOT_FOUND,
+                 config_->Where("sandbox.backends") + ": no backend plugin " + Quoted(name) + " was found" +
+                     (near.empty() ? "" : "; did you mean " + near + "?"),
+                 "`clara-sandbox plugins` lists what was found.", false};
+  }
+  auto instance = BackendInstance::Create(*plugin, *this);
+  if (!instance) return instance.error();
+  backends_.push_back(*std::move(instance));
+  return {};
+}
+
+Status App::GiveSockets(const std::vector<InheritedSocket>& sockets,
+                        const std::vector<std::string>& frontends) {
   return csb::host::GiveSockets(sockets, frontends, schema_, &*config_);
 }
 

@@ -71,6 +71,8 @@ class App final : public HostServices {
 
   // Makes the backends that are enabled; a failure is logged and kept, not returned. Idempotent.
   void CreateBackends();
+  // One more, whether it is enabled or not.
+  Status CreateBackend(const std::string& name);
   const std::vector<std::unique_ptr<BackendInstance>>& backends() const { return backends_; }
   const std::vector<BackendFailure>& backend_failures() const { return backend_failures_; }
 

@@ -27,7 +27,7 @@ struct Command {
 };
 
 // One for each command, in its own file.
-extern const Command kServeCommand, kStdioCommand, kRunCommand, kDoctorCommand, kExplainCommand,
+extern const Command kServeCommand, kStdioCommand, kRunCommand, kMoveCommand, kDoctorCommand, kExplainCommand,
     kPluginsCommand, kConfigCommand, kManualCommand, kCompleteCommand;
 // In the order of the help; the hidden ones last.
 std::span<const Command* const> AllCommands();
