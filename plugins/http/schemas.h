@@ -52,6 +52,7 @@ inline constexpr char kSchemas[] = R"json({
   "backend": {"type": "string"},
   "type": {"enum": ["container", "vm"], "description": "Of a backend that makes both."},
   "member": {"type": "string", "description": "Of the engine's cluster: where it is. Absent outside a cluster."},
+  "old_copy": {"type": "boolean", "description": "What a move left on this backend; it is not served."},
   "limits": {"type": "object"},
   "enforced": {"type": "object", "description": "What is really enforced, read back from the sandbox.",
     "additionalProperties": {"type": "object", "properties": {
