@@ -70,6 +70,17 @@ TEST_F(PoolTest, AReturningUserGetsTheOldFiles) {
   EXPECT_EQ(engine_.Of(NameOf("alice")).volume, volume);
 }
 
+TEST_F(PoolTest, AFolderThatWasPutThereForAUserIsTheUsers) {
+  names_ = Names(folder_ / "state", folder_ / "run", folder_ / "data", kInstallation);
+  const std::string folder = names_.Folder(KeyOf("alice"));
+  std::filesystem::create_directories(folder);
+  const auto host = StartFilled();
+  ASSERT_TRUE(host->Create("alice"));
+  EXPECT_EQ(RecordOf("alice").folder, folder);
+  ASSERT_TRUE(host->Create("bob"));  // who has none gets one of the pool's
+  EXPECT_NE(RecordOf("bob").folder, names_.Folder(KeyOf("bob")));
+}
+
 TEST_F(PoolTest, ARenameOfWhatIsGoneGoesOnWithAFreshOne) {
   const auto host = StartFilled();
   const auto ready = Ready();

@@ -308,8 +308,9 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const std::string& user, c
     pool_.MakeRoom();
     return LaunchLocked(name, *std::move(record), false, talk);
   }
-  // An empty record is what a power cut left of one: then there may be files.
-  if (!Exists(path)) {
+  // An empty record is what a power cut left of one: then there may be files. A folder that is there without
+  // a record has some, too: restored, or moved there from another service.
+  if (!Exists(path) && !(names_.folders() && Exists(names_.Folder(name)))) {
     auto claimed = ClaimLocked(user, name, limits, image);
     if (!claimed || *claimed != nullptr) return claimed;
   }
