@@ -107,6 +107,7 @@ double Caller::Left() const {
 
 void Caller::Send() {
   if (Stopped()) return End(Error{CSB_E_CANCELLED, "cancelled", "", false});
+  if (link_->IsSilent()) return End(Silence(false));
   const Peer peer = link_->Offers();
   auto mapped = steps_.build(peer);
   if (!mapped) return End(mapped.error());
@@ -123,6 +124,7 @@ void Caller::Send() {
   began_ = false;
   request.on_begin = [this] { began_ = true; };  // ends with the call, which keeps this alive
   mapped->http = {};
+  links_->Watch(*link_, shared_from_this());
   const std::lock_guard lock(mutex_);
   call_ = link_->client->Start(
       std::move(request), [self = shared_from_this(), mapped = *std::move(mapped)](
@@ -130,10 +132,14 @@ void Caller::Send() {
 }
 
 void Caller::OnAnswer(const Mapped& mapped, Result<HttpResponse> answer) {
+  links_->Unwatch(*link_, *this);
+  bool lost;
   {
     const std::lock_guard lock(mutex_);
     call_ = 0;
+    lost = lost_;
   }
+  if (lost && !answer) return End(Silence(began_ && !mapped.harmless));
   if (answer) link_->MarkUp();
   ever_began_ = ever_began_ || began_;
   if (Stopped()) return End(Error{CSB_E_CANCELLED, "cancelled", "", false});
@@ -185,6 +191,19 @@ void Caller::End(Result<HttpResponse> answer) {
   steps_ = {};
   again_ = nullptr;
   steps.done(std::move(answer), link);
+}
+
+Error Caller::Silence(bool sent) const {
+  return {CSB_E_UNAVAILABLE,
+          "the sandbox service at " + link_->where() + " does not answer any more" +
+              (sent ? "; whether the request was done is not known" : ""),
+          "see whether it hangs, or what is between: curl " + link_->where() + "/health", !sent};
+}
+
+void Caller::Lose() {
+  const std::lock_guard lock(mutex_);
+  lost_ = true;
+  if (call_ != 0 && !links_->closed()) link_->client->Cancel(call_);
 }
 
 void Caller::Cancel() {

@@ -44,6 +44,8 @@ class Caller : public std::enable_shared_from_this<Caller> {
   }
   void Cancel();
   void Resume();
+  // The service does not answer any more: ends with CSB_E_UNAVAILABLE.
+  void Lose();
   // Seconds until the request's deadline; 0: it has none. At least a millisecond.
   double Left() const;
   Reactor& reactor() { return links_->reactor(); }
@@ -57,6 +59,7 @@ class Caller : public std::enable_shared_from_this<Caller> {
   void End(Result<HttpResponse> answer);
   std::chrono::milliseconds Limit(const Mapped& mapped) const;
   bool Stopped();
+  Error Silence(bool sent) const;
 
   const std::shared_ptr<Links> links_;
   const std::string user_, request_id_;
@@ -72,7 +75,7 @@ class Caller : public std::enable_shared_from_this<Caller> {
   std::mutex mutex_;  // of what follows
   Link* link_ = nullptr;
   HttpClient::CallId call_ = 0;
-  bool cancelled_ = false, ended_ = false;
+  bool cancelled_ = false, lost_ = false, ended_ = false;
 };
 
 }  // namespace csb::remote

@@ -4,6 +4,7 @@
 #include <future>
 
 #include "plugins/remote/answer.h"
+#include "plugins/remote/caller.h"
 #include "plugins/remote/mapping.h"
 #include "plugins/remote/ranking.h"
 
@@ -17,6 +18,9 @@ constexpr auto kAsk = 4s;   // for its description, and whether it has a user
 constexpr size_t kMaxDocument = 8 << 20;  // of the description
 constexpr size_t kMaxAnswer = 40 << 20;   // of any JSON: more than a file of 16 MiB as base64
 constexpr size_t kMaxHomes = 100'000;
+constexpr auto kPatience = 4s;  // without an answer, before it is asked whether it is there
+constexpr auto kAlive = 3s;     // for that; /health waits for nothing
+constexpr auto kSilent = 3s;    // what comes in that time is refused at once
 
 }  // namespace
 
@@ -27,7 +31,7 @@ void Link::MarkDown() {
 
 void Link::MarkUp() {
   const std::lock_guard lock(mutex);
-  down_until = {};
+  down_until = silent_until = {};
 }
 
 Result<std::shared_ptr<Links>> Links::Create(Reactor& reactor, const Options& options) {
@@ -93,6 +97,59 @@ void Links::Learn(Link& link, bool again, std::function<void(Status)> known) {
     }
     known({});
   });
+}
+
+void Links::Watch(Link& link, const std::shared_ptr<Caller>& caller) {
+  bool arm = false;
+  {
+    const std::lock_guard lock(link.mutex);
+    if (link.instance.empty()) return;
+    link.out[caller.get()] = {caller, Reactor::Clock::now()};
+    arm = !std::exchange(link.watched, true);
+  }
+  if (arm) ArmWatch(link);
+}
+
+void Links::Unwatch(Link& link, const Caller& caller) {
+  const std::lock_guard lock(link.mutex);
+  link.out.erase(&caller);
+}
+
+void Links::ArmWatch(Link& link) {
+  reactor_.At(Reactor::Clock::now() + kPatience,
+              [self = shared_from_this(), &link] { self->LookAfter(link); });
+}
+
+void Links::LookAfter(Link& link) {
+  if (closed_) return;
+  bool waits = false;
+  {
+    const std::lock_guard lock(link.mutex);
+    if (link.out.empty()) {
+      link.watched = false;
+      return;
+    }
+    const auto since = Reactor::Clock::now() - kPatience;
+    for (const auto& [caller, out] : link.out) waits = waits || out.since <= since;
+  }
+  if (!waits) return ArmWatch(link);
+  link.client->Start(Prepare(link, {.target = "/health", .timeout = kAlive}),
+                     [self = shared_from_this(), &link](const Result<HttpResponse>& answer) {
+                       if (!answer && answer.error().code != CSB_E_CANCELLED) self->LoseAll(link);
+                       if (!self->closed_) self->ArmWatch(link);
+                     });
+}
+
+void Links::LoseAll(Link& link) {
+  std::vector<std::shared_ptr<Caller>> lost;
+  {
+    const std::lock_guard lock(link.mutex);
+    for (const auto& [caller, out] : link.out)
+      if (auto held = out.caller.lock()) lost.push_back(std::move(held));
+    link.silent_until = Reactor::Clock::now() + kSilent;
+  }
+  link.MarkDown();
+  for (const auto& caller : lost) caller->Lose();
 }
 
 void Links::Keep(const std::string& user, size_t index) {

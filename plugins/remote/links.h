@@ -26,6 +26,8 @@
 
 namespace csb::remote {
 
+class Caller;
+
 // One address. Lives as long as the Links.
 struct Link {
   Address address;
@@ -35,7 +37,13 @@ struct Link {
   bool learned = false;
   Peer peer;
   std::string instance;  // of the service's process; "" where it tells none
-  Reactor::Clock::time_point down_until{};
+  Reactor::Clock::time_point down_until{}, silent_until{};
+  struct Out {
+    std::weak_ptr<Caller> caller;
+    Reactor::Clock::time_point since;
+  };
+  std::unordered_map<const Caller*, Out> out;  // requests that have no answer yet
+  bool watched = false;
 
   const std::string& where() const { return address.text; }
   Peer Offers() {
@@ -49,6 +57,11 @@ struct Link {
   bool IsDown() {
     const std::lock_guard lock(mutex);
     return Reactor::Clock::now() < down_until;
+  }
+  // It did not answer a moment ago: not worth another wait.
+  bool IsSilent() {
+    const std::lock_guard lock(mutex);
+    return Reactor::Clock::now() < silent_until;
   }
   void MarkDown();
   void MarkUp();
@@ -64,6 +77,11 @@ class Links : public std::enable_shared_from_this<Links> {
   void Find(const std::string& user, std::function<void(Result<Link*>)> found);
   // What the address offers, asked for once. again: also when it is known.
   void Learn(Link& link, bool again, std::function<void(Status)> known);
+  // From when a request is sent until it is answered. A service of ours that has left one waiting for some
+  // seconds is asked whether it is there at all; one that is not loses all of them (Caller::Lose), so that
+  // nobody waits for the end of a long run in vain. Others may answer nothing while they run code.
+  void Watch(Link& link, const std::shared_ptr<Caller>& caller);
+  void Unwatch(Link& link, const Caller& caller);
   // With the base of the address, the key, and bounds that hold for every answer.
   HttpRequest Prepare(const Link& link, HttpRequest request) const;
 
@@ -77,6 +95,9 @@ class Links : public std::enable_shared_from_this<Links> {
   // Asks the addresses of the search, from `next` on, whether they have the user.
   void Ask(std::shared_ptr<Search> search);
   void Keep(const std::string& user, size_t index);
+  void ArmWatch(Link& link);
+  void LookAfter(Link& link);
+  void LoseAll(Link& link);
 
   Reactor& reactor_;
   const Options options_;
