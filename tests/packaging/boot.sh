@@ -3,6 +3,7 @@
 # tests/engines/incus-vm.sh), and has booted.py use the package there.
 work=$1 source=$2
 . "$source/script/lib.sh"
+root=$source
 cache=$(dirname "$(dirname "$work")")
 machine_work=$work
 . "$source/tests/engines/processes.sh"
