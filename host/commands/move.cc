@@ -130,11 +130,16 @@ int RunMove(const Arguments& given) {
   if (!action) return Fail(action.error());
 
   AppOptions options = OptionsOf(arguments);
-  options.quiet_level = "warn";
+  options.silent = true;
   auto configured = App::Create(options);  // as hosts have it
   if (!configured) return Fail(configured.error());
   const std::string mode = (*configured)->config().Text("sandbox.mode");
+  // What this mode means to the plugin, when the mode is another one.
+  if (mode == "incus-vm" && (*configured)->FindPlugin(CSB_KIND_BACKEND, "incus") != nullptr)
+    options.keys.emplace_back("incus.type", "vm");
   configured->reset();
+  options.silent = false;
+  options.quiet_level = "warn";
   options.keys.emplace_back("sandbox.mode", "auto");
   auto created = App::Create(options);
   if (!created) return Fail(created.error());

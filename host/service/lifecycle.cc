@@ -495,6 +495,13 @@ void Service::Core::OnIdle(const UserPtr& user, uint64_t generation) {
   }
   // Off the timer thread: a plugin is called.
   completions->Post([core = shared_from_this(), user, backend] {
+    if (core->records.Moving(user->name)) {  // what runs there is the mover's
+      {
+        std::lock_guard lock(user->mutex);
+        core->MarkAbsent(*user);
+      }
+      return core->EndControl(user);
+    }
     CallRequest request;
     request.op = CSB_OP_STOP;
     request.user = user->id;

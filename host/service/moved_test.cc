@@ -91,6 +91,17 @@ TEST_F(MovedTest, WhileAUserIsMovedNobodyGetsAtTheSandbox) {
   EXPECT_TRUE(docker->Live("alice"));
 }
 
+TEST_F(MovedTest, AnIdleHostDoesNotStopTheMoversSandbox) {
+  Make("0.2");
+  Start();
+  OnDocker("alice");
+  auto lock = records.LockMove("alice");
+  ASSERT_TRUE(lock);
+  ASSERT_TRUE(Eventually([&] { return active() == 0; }));
+  EXPECT_EQ(docker->count(CSB_OP_STOP), 0);
+  EXPECT_TRUE(docker->Live("alice"));
+}
+
 TEST_F(MovedTest, AMoveThatBeginsDuringACreateWins) {
   Start();
   docker->Hold(CSB_OP_CREATE);
