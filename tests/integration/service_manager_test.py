@@ -194,8 +194,10 @@ class WatchdogOfTheService(unittest.TestCase):
             manager.wait_for("READY")
             manager.wait_for("WATCHDOG")
             with open(fifo, "wb"):  # the service's thread hangs from soon after
-                while manager.heard(1.5) is not None:  # three intervals
-                    pass
+                more = 0
+                while manager.heard(1.5) is not None and more < 20:  # three intervals
+                    more += 1
+                self.assertLess(more, 20, "it speaks though requests hang")
                 connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
                 with contextlib.closing(connection), self.assertRaises(TimeoutError):
                     connection.request("GET", "/health")
