@@ -88,6 +88,21 @@ Result<Pipe> MakePipe() {
   return pipe;
 }
 
+// Sockets where this process writes: to one that has ended it is an error, and no SIGPIPE.
+struct Sockets {
+  UniqueFd ours, theirs;
+};
+Result<Sockets> MakeSockets() {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return ErrnoError("socketpair");
+  Sockets sockets;
+  sockets.ours.reset(ends[0]);
+  auto high = High(ends[1]);
+  if (!high) return high.error();
+  sockets.theirs = *std::move(high);
+  return sockets;
+}
+
 Result<pid_t> Spawn(const std::string& program, const std::vector<std::string>& arguments, int request,
                     int report, int seccomp, int block, int complaints) {
   posix_spawn_file_actions_t actions;
@@ -186,6 +201,13 @@ Status ParseReport(const std::string& report, Launched* out) {
   return {};
 }
 
+// bwrap may still be writing why; its end closes the pipe.
+Error ExplainEnd(const std::string& what, int complaints) {
+  pollfd wait{complaints, POLLIN, 0};
+  poll(&wait, 1, 1000);
+  return Explain(what, ReadComplaints(complaints));
+}
+
 }  // namespace
 
 std::string ReadComplaints(int fd) {
@@ -229,24 +251,19 @@ Result<LaunchSlot> LaunchSlot::Start(const std::string& program, const std::stri
   if (!report) return report.error();
   auto complaints = MakePipe();
   if (!complaints) return complaints.error();
-  auto block = MakePipe();
+  auto block = MakeSockets();
   if (!block) return block.error();
-  auto block_read = High(block->read.release());
-  if (!block_read) return block_read.error();
-  fcntl(block_read->get(), F_SETFL, 0);
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return ErrnoError("socketpair");
-  LaunchSlot slot;
-  slot.request_.reset(ends[0]);
-  auto theirs = High(ends[1]);
-  if (!theirs) return theirs.error();
-  auto pid = Spawn(program, cgroup_procs, theirs->get(), report->write.get(), filter->get(),
-                   block_read->get(), complaints->write.get());
+  auto request = MakeSockets();
+  if (!request) return request.error();
+  auto pid = Spawn(program, cgroup_procs, request->theirs.get(), report->write.get(), filter->get(),
+                   block->theirs.get(), complaints->write.get());
   if (!pid) return pid.error();
+  LaunchSlot slot;
   slot.pid_ = *pid;
+  slot.request_ = std::move(request->ours);
   slot.report_ = std::move(report->read);
   slot.complaints_ = std::move(complaints->read);
-  slot.block_ = std::move(block->write);
+  slot.block_ = std::move(block->ours);
   return slot;
 }
 
@@ -267,25 +284,23 @@ Result<Launched> LaunchSlot::Go(const LaunchSpec& spec) {
   Launched out;
   out.complaints = std::move(complaints_);
   if (!text) return text.error();
+  const int complaints = out.complaints.get();
   if (Status s = ParseReport(*text, &out); !s) {
-    // bwrap may still be writing why; its end closes the pipe.
-    pollfd wait{out.complaints.get(), POLLIN, 0};
-    poll(&wait, 1, 1000);
-    Error error = s.error();
-    return Explain(error.message.substr(error.message.find(": ") + 2), ReadComplaints(out.complaints.get()));
+    const std::string message = s.error().message;
+    return ExplainEnd(message.substr(message.find(": ") + 2), complaints);
   }
   if (auto fd = Pidfd::Open(out.monitor)) out.monitor_fd = *std::move(fd);
   if (auto fd = Pidfd::Open(out.init)) out.init_fd = *std::move(fd);
   // The pid could have been reused only if bwrap had ended; then the pidfd is of no child of it.
-  if (!out.monitor_fd || !out.init_fd || ParentOf(out.init) != out.monitor) {
-    pollfd wait{out.complaints.get(), POLLIN, 0};
-    poll(&wait, 1, 1000);
-    return Explain("it ended at once", ReadComplaints(out.complaints.get()));
-  }
+  if (!out.monitor_fd || !out.init_fd || ParentOf(out.init) != out.monitor)
+    return ExplainEnd("it ended at once", complaints);
   if (spec.before_command) {
     Status ready = spec.before_command(out.init);
     const char go = 1;
-    if (ready && write(block_.get(), &go, 1) != 1) ready = ErrnoError("write", "bwrap's block descriptor");
+    // It mounts before it waits: where that has failed, nothing of it is left to be prepared or to go on.
+    if (ready && send(block_.get(), &go, 1, MSG_NOSIGNAL) != 1)
+      return ExplainEnd("it ended at once", complaints);
+    if (!ready && out.init_fd.Ended()) return ExplainEnd("it ended at once", complaints);
     if (!ready) {
       if (Status s = out.init_fd.Signal(SIGKILL); !s) return s.error();
       return ready.error();

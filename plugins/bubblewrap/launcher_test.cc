@@ -205,6 +205,22 @@ TEST_F(Launching, SaysWhatBwrapSays) {
   }
 }
 
+TEST_F(Launching, WhatEndsBeforeItMayGoOnSaysWhyToo) {
+  CSB_NEED_ROOT();
+  for (const bool prepared : {true, false}) {
+    LaunchSpec spec = Spec("true");
+    spec.command.insert(spec.command.begin() + 1, {"--ro-bind", "/does/not/exist", "/x"});
+    spec.before_command = [&](pid_t init) {
+      const auto process = Pidfd::Open(init);
+      EXPECT_TRUE(!process || WaitEnd(*process, std::chrono::seconds(20)));
+      return prepared ? Status() : Status(Error{CSB_E_UNAVAILABLE, "no such process", "", false});
+    };
+    const auto launched = Launch(spec);
+    ASSERT_FALSE(launched);
+    EXPECT_THAT(launched.error().message, HasSubstr("/does/not/exist"));
+  }
+}
+
 TEST_F(Launching, AnUnusedLauncherEndsWithItsSlot) {
   {
     auto slot = LaunchSlot::Start(Launcher(), Seccomp(), {});
