@@ -238,12 +238,13 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
     }
     if (outcome.code != CSB_E_GONE) return;
     if (!OomTook(before)) {
+      if (live.channel != ChannelKind::kExec || ended_by_engine || (init && init.Ended())) return;
       // A stream's end tells nothing of the sandbox's: the engine may have been restarted.
-      if (live.channel == ChannelKind::kExec && !ended_by_engine && fell_silent()) {
+      if (fell_silent()) {
         outcome.message = "nothing is heard of the sandbox any more" +
                           (live.member.empty() ? "" : " (member " + live.member + " of the cluster)");
         outcome.hint = "call again: it is reached anew once it answers; what ran in it may go on";
-      } else if (live.channel == ChannelKind::kExec && !ended_by_engine) {
+      } else {
         outcome.message = "the stream to the sandbox was cut: it ended, or its engine was restarted";
         outcome.hint = "call again: the sandbox is reached anew, or a new one is made with the same files";
       }
@@ -336,6 +337,16 @@ Status EngineSandbox::WaitReady(milliseconds limit) {
       CSB_E_UNAVAILABLE,
       "the agent of sandbox " + i.name + " did not answer within " + std::to_string(limit.count()) + " ms",
       i.words.channel_hint, true};
+}
+
+void EngineSandbox::SeeInit(pid_t pid, const IsInit& is_init) {
+  Impl& i = *impl_;
+  auto process = Pidfd::Open(pid);
+  if (!process || !is_init(pid) || process->Ended()) return;
+  const std::lock_guard lock(i.mutex);
+  if (i.over || i.init) return;
+  if (Status s = i.TakeInit(pid, *std::move(process)); !s)
+    i.host.LogWarn("sandbox " + i.name + " can't be watched: " + s.error().message);
 }
 
 std::shared_ptr<AgentChannel> EngineSandbox::channel() const {

@@ -91,6 +91,9 @@ class EngineSandbox {
   Status Begin(Live live, std::unique_ptr<ByteStream> stream, OnLost on_lost);
   // Blocks until the agent's HELLO, the end, or the limit.
   Status WaitReady(std::chrono::milliseconds limit);
+  // For a stream from an engine of this machine: its init, if is_init is true of it, so that its end is seen
+  // at once, and what a kill for memory took. Before anybody else has the sandbox.
+  void SeeInit(pid_t pid, const IsInit& is_init);
   // Null unless the agent can be asked now.
   std::shared_ptr<AgentChannel> channel() const;
   bool over() const;  // lost, or let go

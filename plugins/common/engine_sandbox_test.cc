@@ -162,5 +162,38 @@ TEST_F(EngineSandboxTest, AnEarlyPeerThatHasEndedIsNotTheInit) {
   for (const int fd : connected) close(fd);
 }
 
+// A stream whose other end is the test's.
+struct Pair : ByteStream {
+  UniqueFd ours;
+  explicit Pair(UniqueFd fd) : ours(std::move(fd)) {}
+  UniqueFd TakeSocket() override { return std::move(ours); }
+  std::string Complaints() const override { return {}; }
+};
+
+TEST_F(EngineSandboxTest, SeesTheInitBehindAStreamEnd) {
+  int pair[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+  sandbox_ = EngineSandbox::ForStream(host_.ref(), *reactor_, "alice", {.kind = "container"});
+  FakeAgent agent{UniqueFd(pair[1])};
+  Live live;
+  live.channel = ChannelKind::kExec;
+  ASSERT_TRUE(sandbox_->Begin(live, std::make_unique<Pair>(UniqueFd(pair[0])),
+                              [this](const auto&, Loss loss) { lost_.Set(loss); }));
+  agent.Hello();
+  ASSERT_TRUE(sandbox_->WaitReady(20s));
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0)
+    for (;;) pause();
+  sandbox_->SeeInit(child, [](pid_t) { return false; });
+  EXPECT_FALSE(sandbox_->Kill()) << "a process that only the engine says to be it";
+  EXPECT_EQ(sandbox_->live().pid, 0);
+  sandbox_->SeeInit(child, [](pid_t) { return true; });
+  EXPECT_EQ(sandbox_->live().pid, child);
+  EXPECT_TRUE(sandbox_->Kill());
+  EXPECT_EQ(lost_.Wait(), Loss::kEnded) << "though the stream goes on";
+  EXPECT_EQ(waitpid(child, nullptr, 0), child);
+}
+
 }  // namespace
 }  // namespace csb

@@ -385,6 +385,10 @@ Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sand
   if (Status s = sandbox->WaitReady(limit); !s) return s.error();
   const auto channel = sandbox->channel();
   if (!channel) return Error{CSB_E_UNAVAILABLE, "the sandbox ended at once", "", true};
+  // Worth its 35 ms: without it nobody could tell that a sandbox was out of memory.
+  if (kind == ChannelKind::kExec && Local() && !options_.vm && options_.boot == Boot::kAgent)
+    if (auto state = engine_.State(name, kAskLimit); state && state->pid > 0)
+      sandbox->SeeInit(state->pid, IsInitOf(options_.remote.project, name));
   const pid_t pid = sandbox->live().pid;
   auto storage = Storage();
   if (!storage) return storage.error();
