@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""A peer that looks like the plain service until somebody's sandbox is asked for: the user id says what goes wrong.
+"""A peer that looks like the plain service until somebody's sandbox is used: the user id says what goes wrong.
 
     with BadPeer(key="k") as peer:                     # peer.url; users: BEHAVIOURS
         POST /sandbox/html-page/execute  ->  an HTML page
@@ -273,7 +273,7 @@ class BadHandler(Handler):
         owner = self.server.owner
         name = owner.always
         parts = urllib.parse.unquote(self.path.partition("?")[0]).split("/")
-        if len(parts) > 2 and parts[1] == "sandbox":
+        if len(parts) > 2 and parts[1] == "sandbox" and (owner.life or parts[-1] not in ("create", "status")):
             name = name or parts[2]
         if name not in BEHAVIOURS:
             super().serve()
@@ -288,6 +288,7 @@ class BadPeer(PlainService):
     def __init__(self, key="", always="", elsewhere="", **more):
         super().__init__(key, handler=BadHandler, **more)
         self.always, self.elsewhere, self.count = always, elsewhere, 0
+        self.life = False  # True: sandboxes cannot be made or looked at either
         self.lock, self.closing = threading.Lock(), threading.Event()
 
     def close(self):

@@ -2,7 +2,8 @@
 """What stands between a host and its peer, and can be told to fail: a relay of bytes, and a proxy as http_proxy names it.
 
     with Relay(service.port) as relay:                # relay.url leads to the service
-        relay.cut_answers = 1                           # the next answer's first byte ends both connections
+        relay.cut_answers = 1                           # the next answer's first byte ends both connections …
+        relay.cut_at = b"exit"                          # … or not before the piece of it that has this in it
     with Proxy() as proxy: …                          # proxy.url; proxy.seen has what it was asked for
 
 The relay cuts after the request has arrived in full: whoever repeats it then may run something twice.
@@ -15,11 +16,12 @@ import urllib.parse
 
 
 class Relay:
-    """Attributes may be set at any time: `cut_answers` (how many), `hold` (an event: nothing passes while it is set)."""
+    """Attributes may be set at any time: `cut_answers` (how many) with `cut_at`, `hold` (an event: nothing passes while it is
+    set)."""
 
     def __init__(self, port, address="127.0.0.1"):
         self.target = (address, port)
-        self.cut_answers, self.cuts, self.connections = 0, 0, 0
+        self.cut_answers, self.cut_at, self.cuts, self.connections = 0, b"", 0, 0
         self.hold, self.closing, self.lock = threading.Event(), threading.Event(), threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -92,13 +94,13 @@ class Relay:
                 data = source.recv(1 << 16)
                 if not data:
                     return
-                if source is server and self._cut():
+                if source is server and self._cut(data):
                     return
                 (server if source is client else client).sendall(data)
 
-    def _cut(self):
+    def _cut(self, data):
         with self.lock:
-            if self.cut_answers <= 0:
+            if self.cut_answers <= 0 or self.cut_at not in data:
                 return False
             self.cut_answers -= 1
             self.cuts += 1

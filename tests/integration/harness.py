@@ -52,6 +52,11 @@ if ENGINE:
     os.environ.update(ENGINE.environment())  # for all that a test starts
 
 
+def not_plain(why):
+    """Marks a test of what a peer with the plain endpoints cannot do."""
+    return unittest.skipIf(PLAIN, why)
+
+
 def must_run(name):
     return name in os.environ.get("CSB_MUST_RUN", "").replace(" ", "").split(",")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# backends: bubblewrap docker docker-exec incus incus-exec
+# backends: bubblewrap docker docker-exec incus incus-exec remote-bubblewrap
 """Limits hold, say what they did, and leave the next call working."""
 import json
 import os
@@ -117,9 +117,9 @@ for d in range(10000):
             self.skipTest("no control group bounds memory here")
         name = self.service.call("GET", "agent", "/status")[1]["container_id"]
         if harness.ENGINE:
-            init = self.service.engine.pid(name)
+            init = harness.ENGINE.pid(name)
         else:
-            with open(f"{self.service.root}/run/{name}/live.json") as f:
+            with open(f"{(self.service.far or self.service).root}/run/{name}/live.json") as f:
                 init = json.load(f)["init"]["pid"]
         with open(f"/proc/{init}/oom_score_adj", "w") as score:
             score.write("1000")
