@@ -257,7 +257,7 @@ Result<std::shared_ptr<Sandbox>> Registry::Create(const std::string& user, const
   auto lock = Lock(name);
   if (!lock) return lock.error();
   // Of a user without a record there is no container, unless the record was lost: the rename then finds it.
-  if (Find(user) == nullptr && !Exists(names_.Record(name))) {
+  if (Find(user) == nullptr && !MayHaveFiles(name)) {
     auto claimed = ClaimLocked(user, name, limits, *image);
     if (claimed ? *claimed != nullptr : claimed.error().code != CSB_E_CONFLICT) return claimed;
   }
@@ -308,9 +308,7 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const std::string& user, c
     pool_.MakeRoom();
     return LaunchLocked(name, *std::move(record), false, talk);
   }
-  // An empty record is what a power cut left of one: then there may be files. A folder that is there without
-  // a record has some, too: restored, or moved there from another service.
-  if (!Exists(path) && !(names_.folders() && Exists(names_.Folder(name)))) {
+  if (!MayHaveFiles(name)) {
     auto claimed = ClaimLocked(user, name, limits, image);
     if (!claimed || *claimed != nullptr) return claimed;
   }
@@ -319,6 +317,12 @@ Result<std::shared_ptr<Sandbox>> Registry::MakeLocked(const std::string& user, c
   (names_.folders() ? fresh.folder : fresh.volume) =
       names_.folders() ? names_.Folder(name) : names_.Container(name);
   return LaunchLocked(name, std::move(fresh), true, talk);
+}
+
+// An empty record is what a power cut left of one: then there may be files. A folder that is there without a
+// record has some, too: restored, or moved there from another service.
+bool Registry::MayHaveFiles(const std::string& name) const {
+  return Exists(names_.Record(name)) || (names_.folders() && Exists(names_.Folder(name)));
 }
 
 // Null: the pool had none that could be used.

@@ -81,6 +81,7 @@ class Registry {
   Result<SandboxPtr> AttachLocked(const std::string& user, const std::string& name);
   Result<SandboxPtr> MakeLocked(const std::string& user, const std::string& name, const Limits& limits,
                                 const std::string& image, const Conversation& talk);
+  bool MayHaveFiles(const std::string& name) const;
   Result<SandboxPtr> ClaimLocked(const std::string& user, const std::string& name, const Limits& limits,
                                  const std::string& image);
   Result<SandboxPtr> LaunchLocked(const std::string& name, Record record, bool fresh,
