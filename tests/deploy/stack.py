@@ -4,9 +4,11 @@
         assert stack.ask("alice", "execute", code="print(1)")["output"] == "1\n"
 
 The tests run in the engine's network namespace, where the ports are that it publishes."""
+import atexit
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import tempfile
 
@@ -29,17 +31,18 @@ def docker(*words):
 
 class Stack:
     def __init__(self, profile="production", files=("docker-compose.yml",), **settings):
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, self.folder)
         self.settings = {"SANDBOX_API_KEY": KEY, "COMPOSE_PROFILES": profile, "SANDBOX_DOCKER_IMAGE": IMAGE,
                          "SANDBOX_RATE_LIMIT": "0", "DOCKER_SOCKET": os.environ["DOCKER_HOST"].removeprefix("unix://"), **settings}
         self.files = files
         self.service = "sandbox-api" if profile == "production" else "sandbox-api-dev"
         self.url = "https://localhost" if profile == "production" else "http://127.0.0.1:8080"
-        self.authority = os.path.join(self.folder.name, "root.crt")
+        self.authority = os.path.join(self.folder, "root.crt")
 
     def compose(self, *words):
         """(exit code, what it said), with the environment file that an operator would have."""
-        env = pathlib.Path(self.folder.name, "env")
+        env = pathlib.Path(self.folder, "env")
         example = (SOURCE / "deploy/env.example").read_text(encoding="utf-8").splitlines()
         kept = [line for line in example if line.split("=")[0] not in self.settings]
         env.write_text("\n".join(kept + [f"{k}={v}" for k, v in self.settings.items()]) + "\n", encoding="utf-8")
@@ -64,13 +67,12 @@ class Stack:
         try:
             self.up()
         except BaseException:
-            self.__exit__()
+            self.down()
             raise
         return self
 
     def __exit__(self, *_):
         self.down()
-        self.folder.cleanup()
 
     def down(self, *words):
         if not os.environ.get("CSB_KEEP"):
@@ -100,7 +102,8 @@ class Stack:
         return json.loads(said)
 
     def forget(self):
-        """Removes users' sandboxes and files, which outlive the stack."""
+        """Removes users' sandboxes and files, which outlive the stack, and what the service knows of them."""
+        self.down("--volumes")
         for kind, remove in (("container", ["rm", "-f"]), ("volume", ["volume", "rm"])):
             listing = ["ps", "-a"] if kind == "container" else ["volume", "ls"]
             for name in docker(*listing, "-q", "--filter", "label=clara-sandbox.installation").split():
