@@ -208,8 +208,16 @@ void Caller::Lose() {
 
 void Caller::Cancel() {
   const std::lock_guard lock(mutex_);
-  cancelled_ = true;
-  if (call_ != 0 && !links_->closed()) link_->client->Cancel(call_);
+  if (std::exchange(cancelled_, true) || links_->closed()) return;
+  if (call_ != 0) return link_->client->Cancel(call_);
+  // Whoever waits for input, or a pause, learns of it here.
+  links_->reactor().Post([self = shared_from_this()] {
+    const bool sent = [&] {
+      const std::lock_guard again(self->mutex_);
+      return self->call_ != 0;
+    }();
+    if (!sent) self->End(Error{CSB_E_CANCELLED, "cancelled", "", false});
+  });
 }
 
 void Caller::Resume() {

@@ -87,7 +87,7 @@ class ReadOperation : public Operation, public std::enable_shared_from_this<Read
     mapped.http.on_head = [self = shared_from_this()](const HttpResponse& head) { return self->Begin(head); };
     mapped.http.hold = [self = shared_from_this()] { return !self->out_.empty(); };
     mapped.http.on_data = [self = shared_from_this()](std::string_view data) {
-      if (data.size() > self->left_) return false;
+      if (self->sink_.finished() || data.size() > self->left_) return false;
       self->left_ -= data.size();
       self->out_.Bytes(CSB_STREAM_DATA, std::string(data));
       return true;

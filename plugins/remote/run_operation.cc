@@ -5,6 +5,7 @@
 
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/common/base64.h"
+#include "plugins/common/lifecycle_operation.h"
 #include "plugins/remote/answer.h"
 #include "plugins/remote/caller.h"
 #include "plugins/remote/events.h"
@@ -15,6 +16,7 @@ namespace csb::remote {
 namespace {
 
 constexpr uint64_t kInputPiece = 256 << 10;
+constexpr std::chrono::seconds kInputHint{2};  // somebody may sit at a terminal and wait
 
 // Bytes that a caller wants of each stream; what lies between is dropped, and that is said at its place.
 struct Bound {
@@ -62,7 +64,7 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
         ask = !send && !std::exchange(self->ready_, true);
         send = send || self->input_ended_;
       }
-      if (ask) self->sink_.InputCredit(kInputPiece);
+      if (ask) self->AskForInput();
       if (send) self->caller_->Send();
     });
   }
@@ -112,6 +114,21 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
   }
 
  private:
+  void AskForInput() {
+    sink_.InputCredit(kInputPiece);
+    caller_->reactor().At(Reactor::Clock::now() + kInputHint, [weak = weak_from_this()] {
+      const auto self = weak.lock();
+      if (!self || self->sink_.finished()) return;
+      {
+        const std::lock_guard lock(self->mutex_);
+        if (self->input_ended_) return;
+      }
+      self->out_.Event(CSB_EVENT_PROGRESS,
+                       ProgressEvent("standard input goes to the remote sandbox service as a whole: "
+                                     "nothing runs before its end (Ctrl-D at a terminal)"));
+    });
+  }
+
   Result<Mapped> Build(const Peer& peer) {
     std::optional<std::string> input;
     {
@@ -134,7 +151,8 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
   }
 
   bool OnData(std::string_view data) {
-    if (!streaming_) {  // one document, though a stream was asked for
+    if (sink_.finished()) return false;  // cancelled: there may be no end of it
+    if (!streaming_) {                   // one document, though a stream was asked for
       if (document_.size() + data.size() > EventReader::kMaxEvent)
         return End(Odd("more than 4 MiB at once")), false;
       document_ += data;
@@ -168,12 +186,8 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
       out_.Event(CSB_EVENT_DROPPED, Dropped(error ? CSB_STREAM_STDERR : CSB_STREAM_STDOUT,
                                             static_cast<uint64_t>(std::max<int64_t>(bytes, 0))));
     } else if (name == "progress") {
-      json::Buffer buffer;
-      json::Writer w(buffer);
-      w.StartObject();
-      json::Member(w, "message", json::GetString(*event, "message").value_or(""));
-      w.EndObject();
-      out_.Event(CSB_EVENT_PROGRESS, {buffer.GetString(), buffer.GetSize()});
+      out_.Event(CSB_EVENT_PROGRESS,
+                 ProgressEvent(std::string(json::GetString(*event, "message").value_or(""))));
     } else if (name == "exit") {
       auto run = RunOf(*event, where_);
       if (!run) return End(run.error()), false;
