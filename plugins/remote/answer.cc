@@ -202,11 +202,23 @@ Result<std::string> InfoOf(const HttpResponse& answer, const std::string& where,
   auto& allocator = document->GetAllocator();
   // These are this host's own to tell.
   for (const char* name : {"last_used", "execution_count", "user_id"})
-    if (document->HasMember(name)) document->RemoveMember(name);
+    while (document->RemoveMember(name)) continue;  // each: who says it twice may mean another user
   document->AddMember("user_id", json::Value(user, allocator), allocator);
   if (document->HasMember("backend")) {
     document->AddMember("remote_backend", (*document)["backend"], allocator);
     document->RemoveMember("backend");
+  }
+  if (!document->HasMember("enforced")) {
+    json::Value enforced(rapidjson::kObjectType);
+    for (const char* name :
+         {"memory", "cpu", "pids", "disk", "network", "seccomp", "userns", "no_new_privs"}) {
+      json::Value member(rapidjson::kObjectType);
+      member.AddMember("enforced", false, allocator);
+      member.AddMember("value", "", allocator);
+      member.AddMember("by", "the service does not report it", allocator);
+      enforced.AddMember(rapidjson::StringRef(name), member, allocator);
+    }
+    document->AddMember("enforced", enforced, allocator);
   }
   document->AddMember("remote_address", json::Value(where, allocator), allocator);
   return json::ToString(*document);
@@ -222,13 +234,19 @@ Result<Run> RunOf(const json::Value& document, const std::string& where) {
   const bool by_signal = code < 0;  // as Python tells it
   if (by_signal) code = 128 - code;
   std::string cause(json::GetString(document, "cause").value_or(""));
+  // The interface's own words, of services that have no member for it.
+  const auto says = [&](const char* member, std::string_view words) {
+    return code != 0 && !document.HasMember(member) && run.error.starts_with(words);
+  };
+  if (cause.empty() && says("timed_out", "Execution timed out")) cause = "deadline", code = 124;
+  if (cause.empty() && says("oom_killed", "OOM killed")) cause = "oom", code = 137;
   if (cause.empty())
-    cause = json::GetBool(document, "oom_killed").value_or(false)                 ? "oom"
-            : json::GetBool(document, "timed_out").value_or(false) || code == 124 ? "deadline"
-            : by_signal                                                           ? "signal"
-                                                                                  : "exit";
+    cause = json::GetBool(document, "oom_killed").value_or(false)        ? "oom"
+            : json::GetBool(document, "timed_out").value_or(code == 124) ? "deadline"
+            : by_signal                                                  ? "signal"
+                                                                         : "exit";
   std::string message(json::GetString(document, "message").value_or(""));
-  if (message.empty() && cause != "exit") {
+  if (message.empty() && (cause == "deadline" || cause == "oom")) {
     // Without a member of its own the reason stands before stderr, as its first line.
     message = run.error.substr(0, run.error.find('\n'));
     run.error.erase(0, std::min(message.size() + 1, run.error.size()));
@@ -239,7 +257,7 @@ Result<Run> RunOf(const json::Value& document, const std::string& where) {
   run.result = Object([&](json::Writer& w) {
     json::Member(w, "exit_code", code);
     json::Member(w, "cause", std::string_view(cause));
-    json::Member(w, "signal", json::GetInt(document, "signal").value_or(by_signal ? code - 128 : 0));
+    json::Member(w, "signal", json::GetInt(document, "signal").value_or(cause == "signal" ? code - 128 : 0));
     json::Member(w, "execution_time", std::isfinite(seconds) && seconds >= 0 ? seconds : 0.0);
     json::Member(w, "stdout_bytes", Count(document, "stdout_bytes", run.output.size()));
     json::Member(w, "stderr_bytes", Count(document, "stderr_bytes", run.error.size()));

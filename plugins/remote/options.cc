@@ -65,7 +65,9 @@ bool IsLoopback(std::string_view url) {
   std::string_view host = url.substr(url.find("://") + 3);
   if (!host.empty() && host[0] == '[') return host.starts_with("[::1]");
   host = host.substr(0, host.find(':'));
-  return host == "localhost" || host.starts_with("127.");
+  // A name may begin with 127. too.
+  return host == "localhost" ||
+         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string_view::npos);
 }
 
 bool IsPin(std::string_view pins) {
