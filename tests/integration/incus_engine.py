@@ -16,6 +16,7 @@ import pathlib
 import socket
 import struct
 import threading
+import time
 import urllib.parse
 
 from engine_common import OwnScript, folders_left, processes_beside
@@ -213,7 +214,14 @@ class Engine:
 
     def processes(self, root):
         """Every process inside the sandboxes of `root`."""
-        return processes_beside([self.pid(name) for name in self.running(root)])
+        until = time.monotonic() + 10
+        while True:
+            try:
+                return processes_beside([self.pid(name) for name in self.running(root)])
+            except EngineError:  # of one that is just ending the engine tells no pid
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
 
     # ---- the server ----
     def members(self):
