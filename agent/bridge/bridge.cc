@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/inotify.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -26,6 +27,32 @@ namespace {
 Error Failed(const std::string& what, std::string hint = "") {
   const int error = errno;
   return {CSB_E_IO, what + ": " + strerror(error), std::move(hint), false};
+}
+
+// Until the folder is there or can't be awaited any longer: an engine lets a bridge in as soon as it has
+// started the agent, which makes the folder. What becomes of it shows when it is opened. False: the host went
+// away or a signal came first.
+bool AwaitFolder(const BridgeOptions& options, int64_t until, int signals) {
+  const auto there = [&] { return access(options.folder.c_str(), F_OK) == 0 || errno != ENOENT; };
+  if (there()) return true;
+  const Fd changes(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  const size_t name = options.folder.find_last_of('/');
+  const std::string parent =
+      name == std::string::npos ? "." : options.folder.substr(0, std::max<size_t>(name, 1));
+  if (!changes || inotify_add_watch(changes.get(), parent.c_str(), IN_CREATE | IN_MOVED_TO | IN_ONLYDIR) < 0)
+    return true;
+  // After the watch, so that nothing is missed between the two.
+  while (!there()) {
+    const int64_t left = until - NowNs();
+    if (left <= 0) return true;
+    pollfd fds[] = {{changes.get(), POLLIN, 0}, {STDIN_FILENO, 0, 0}, {signals, POLLIN, 0}};
+    if (poll(fds, 3, static_cast<int>(left / kMs) + 1) < 0 && errno != EINTR) return true;
+    if (fds[1].revents != 0 || fds[2].revents != 0) return false;
+    alignas(inotify_event) char buffer[4096];
+    while (read(changes.get(), buffer, sizeof buffer) > 0) {
+    }
+  }
+  return true;
 }
 
 // The socket in the folder, gone with the object.
@@ -94,8 +121,7 @@ bool IsAgent(int socket, const std::string& folder) {
 }
 
 // The agent's connection; none when the host went away or a signal came first.
-Result<Fd> WaitForAgent(const BridgeOptions& options, int listener, int signals) {
-  const int64_t until = NowNs() + options.wait_ns;
+Result<Fd> WaitForAgent(const BridgeOptions& options, int64_t until, int listener, int signals) {
   for (;;) {
     const int64_t left = until - NowNs();
     if (left <= 0)
@@ -133,9 +159,11 @@ Status RunBridge(const BridgeOptions& options) {
   if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0) return Failed("signals");
   const Fd signals(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signals) return Failed("signals");
+  const int64_t until = NowNs() + options.wait_ns;
+  if (!AwaitFolder(options, until, signals.get())) return {};
   Listener listener;
   if (auto opened = listener.Open(options); !opened) return opened;
-  auto agent = WaitForAgent(options, listener.fd(), signals.get());
+  auto agent = WaitForAgent(options, until, listener.fd(), signals.get());
   if (!agent) return agent.error();
   if (!*agent) return {};
   listener.Close();

@@ -20,7 +20,7 @@ namespace csb::agent {
 struct BridgeOptions {
   std::string folder;              // of the agent's --bridges, or its --control with --make-control
   std::string host_id;             // a new bridge ends the older ones of its host
-  int64_t wait_ns = 10 * kSecond;  // for the agent to connect
+  int64_t wait_ns = 10 * kSecond;  // for the agent to make the folder and to connect
 };
 
 // 1 to 64 of A-Z a-z 0-9 _ -
