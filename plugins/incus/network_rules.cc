@@ -14,6 +14,7 @@
 namespace csb::incus {
 namespace {
 
+constexpr int kDraws = 16;
 constexpr char kKeyNote[] = "user.clara-sandbox.note";
 
 int Bits(int family) { return family == AF_INET ? 32 : 128; }
@@ -171,7 +172,10 @@ std::optional<uint32_t> PickFree(const Subnet& subnet, const Config& network,
   static thread_local std::mt19937 random{std::random_device{}()};
   // From somewhere in the network once round it; its first address is nobody's, its last one everybody's.
   const uint32_t count = subnet.last() - subnet.first() - 1;
-  const uint32_t start = std::uniform_int_distribution<uint32_t>(0, count - 1)(random);
+  std::uniform_int_distribution<uint32_t> anywhere(0, count - 1);
+  uint32_t start = anywhere(random);
+  // Not from within what is left out, or the first address beyond it would be everybody's choice.
+  for (int i = 0; i < kDraws && dynamic(subnet.first() + 1 + start); ++i) start = anywhere(random);
   std::optional<uint32_t> second_best;
   for (uint32_t i = 0; i < count; ++i) {
     const uint32_t address = subnet.first() + 1 + (start + i) % count;

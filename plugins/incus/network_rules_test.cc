@@ -84,6 +84,12 @@ TEST(NetworkRules, HostsRarelyChooseTheSame) {
   std::set<uint32_t> chosen;
   for (int i = 0; i < 50; ++i) chosen.insert(*PickFree(*ReadSubnet("10.0.0.1/8"), {}, {}));
   EXPECT_GT(chosen.size(), 40u);
+  // The first address that is not given to whoever asks is no likelier than others.
+  const Config network = {{"ipv4.dhcp.ranges", "10.84.3.2-10.84.3.63"}};
+  int first = 0;
+  for (int i = 0; i < 400; ++i)
+    first += *PickFree(*ReadSubnet("10.84.3.1/24"), network, {}) == *ReadIpv4("10.84.3.64") ? 1 : 0;
+  EXPECT_LT(first, 40);
 }
 
 TEST(NetworkRules, ADifferenceIsWhatIsNotAsWanted) {

@@ -217,7 +217,9 @@ void Registry::OnLifecycle(const std::string& action, const std::string& instanc
   if (action.starts_with("image-")) return RefillLater();  // our name may mean another one now
   const bool ended =
       action == "instance-stopped" || action == "instance-shutdown" || action == "instance-deleted";
-  if (ended) launcher_.NoteEnd(instance);
+  // One that is deleted without having been stopped never ran: the launcher itself removes it, to make it
+  // again with another address, and this may be heard only then.
+  if (ended && action != "instance-deleted") launcher_.NoteEnd(instance);
   const auto sandbox = AttachedAs(instance);
   if (!sandbox) return;
   if (ended)
