@@ -417,6 +417,8 @@ FakeIncus::Reply FakeIncus::OfInstances(const std::string& method, const std::ve
     instances_.erase(it);
     return {.metadata = R"({"id":"","status_code":200})", .async = true};
   }
+  if (path[3] == "state" && method == "GET")
+    return {200, R"({"status":")" + instance.status + R"(","pid":0})"};
   if (path[3] == "state") return ChangeState(instance, body);
   if (path[3] == "exec") return Execute(instance, body);
   if (path[3] == "files") return {};
