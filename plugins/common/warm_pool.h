@@ -95,6 +95,7 @@ class WarmPool {
       idle_.notify_all();
       if (made == nullptr) return;
       ready_.push_back(std::move(made));
+      Announce(*ready_.back());
     }
   }
 
@@ -164,6 +165,8 @@ class WarmPool {
   // Whether so many more find a place. Counted in the engine, since other host processes have sandboxes too;
   // nothing: it does not tell.
   virtual std::optional<bool> Room(int64_t more) = 0;
+  // That it waits for a user now. Must not block.
+  virtual void Announce(const Pooled& pooled) = 0;
   // What is out of date by what the engine says now.
   virtual std::function<bool(const Pooled&)> StaleNow() = 0;
 

@@ -89,6 +89,10 @@ std::unique_ptr<Pooled> Pool::Make() {
   return pooled;
 }
 
+void Pool::Announce(const Pooled& pooled) {
+  host_.LogInfo("the container " + pooled.container + " waits for a user");
+}
+
 std::function<bool(const Pooled&)> Pool::StaleNow() {
   auto image = engine_.Image(options_.image, kAskLimit);
   return [image](const Pooled& pooled) { return image && pooled.sandbox->live().image_id != image->id; };

@@ -89,6 +89,10 @@ std::unique_ptr<Pooled> Pool::Make() {
   return pooled;
 }
 
+void Pool::Announce(const Pooled& pooled) {
+  host_.LogInfo("the instance " + pooled.instance + " waits for a user");
+}
+
 std::function<bool(const Pooled&)> Pool::StaleNow() {
   auto image = launcher_.FindImage(options_.image);
   const std::string now = image ? image->ref.fingerprint : std::string();

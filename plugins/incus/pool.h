@@ -38,6 +38,7 @@ class Pool : public WarmPool<Pooled> {
  private:
   std::unique_ptr<Pooled> Make() override;
   std::optional<bool> Room(int64_t more) override;
+  void Announce(const Pooled& pooled) override;
   std::function<bool(const Pooled&)> StaleNow() override;
 
   const HostRef host_;

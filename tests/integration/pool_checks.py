@@ -31,6 +31,10 @@ class PoolChecks:
         return Service(f"--{self.mode}.pool_size={size}", f"--{self.mode}.memory={self.memory}", *options, mode=self.mode,
                        root=self.root)
 
+    def log(self):
+        with open(os.path.join(self.root, "log"), encoding="utf-8", errors="replace") as log:
+            return log.read()
+
     def waiting(self):
         """What the engine knows each by that waits for a user, by name; it stays the same when it is given out."""
         raise NotImplementedError
@@ -55,11 +59,11 @@ class PoolChecks:
         raise NotImplementedError
 
     def ready(self, count=None):
-        """waiting(), once there are `count`."""
+        """waiting(), once there are `count`, and the host has them to give: what runs may not be connected yet."""
         deadline = time.monotonic() + 60
         while True:
             found = self.waiting()
-            if count is None or len(found) == count:
+            if count is None or (len(found) == count and all(f" {name} waits for a user" in self.log() for name in found)):
                 return found
             self.assertLess(time.monotonic(), deadline, f"{found}, not {count}")
             time.sleep(0.1)
