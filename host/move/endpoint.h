@@ -70,7 +70,7 @@ class Endpoint {
 
   // none: no files and no sandbox there. Errors: it cannot be told.
   enum class State : uint8_t { kNone, kStopped, kRunning };
-  Result<State> Look();
+  Result<State> Look(When when = When::kUnlessStopped);
   Status Stop(When when = When::kUnlessStopped);
   Status Purge();  // everything that the user has there; anyway
 

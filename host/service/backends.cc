@@ -252,6 +252,7 @@ void Service::Core::List(int backend) {
     std::lock_guard lock(backends_mutex);
     if (b.listing || draining.load()) return;
     b.listing = true;
+    b.list_began_ms = WallMs();
   }
   timers.At(Timers::Clock::now() + options.adopt_deadline, [weak = weak_from_this(), backend] {
     const auto core = weak.lock();
@@ -329,14 +330,21 @@ void Service::Core::Adopt(int backend, const json::Value& info) {
     const int home = IndexOf(user->pin);
     if (home < 0) return;
     const bool has = std::find(user->listed.begin(), user->listed.end(), home) != user->listed.end();
-    {
-      std::lock_guard backends_lock(backends_mutex);
-      if (has || backends[static_cast<size_t>(home)]->list != ListState::kListed) return;
-    }
+    if (has || KnowsBetter(*user, home, backend)) return;
     MoveHome(*user, name);
   }
   user->pin = name;
   if (!records.Moving(user->name)) AdoptLive(user, backend, info);
+}
+
+// Whether the record is right against lists by which the user is on `other` and not at `home`: where `home`
+// has not answered, or the record tells of something later than either list does.
+bool Service::Core::KnowsBetter(const User& user, int home, int other) {
+  const int64_t newest = std::max({static_cast<int64_t>(user.revision), user.created_ms, user.last_used_ms});
+  std::lock_guard lock(backends_mutex);
+  const BackendState& b = *backends[static_cast<size_t>(home)];
+  return b.list != ListState::kListed ||
+         newest >= std::min(b.list_began_ms, backends[static_cast<size_t>(other)]->list_began_ms);
 }
 
 // The record names one backend, which has answered and does not have the user, while another has:
@@ -364,6 +372,7 @@ void Service::Core::Reconcile(int backend) {
     std::lock_guard lock(user->mutex);
     if (user->live || user->pin != name || user->listed.empty() || user->control == Control::kRunning) return;
     if (std::find(user->listed.begin(), user->listed.end(), backend) != user->listed.end()) return;
+    if (KnowsBetter(*user, backend, user->listed.front())) return;
     MoveHome(*user, NameOf(user->listed.front()));
   });
 }

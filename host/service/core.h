@@ -69,6 +69,7 @@ struct BackendState {
   Timers::Id retry_timer = 0;
   ListState list = ListState::kPending;
   bool listing = false;
+  int64_t list_began_ms = 0;  // of the last list: what happened later it does not tell
   std::set<std::string> warned;
 };
 
@@ -143,6 +144,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
   void Adopt(int backend, const json::Value& info);
   void AdoptLive(const UserPtr& user, int backend, const json::Value& info);  // locked
   void MoveHome(User& user, const std::string& name);                         // locked
+  bool KnowsBetter(const User& user, int home, int other);                    // locked; takes backends_mutex
   void Reconcile(int backend);
   bool ReadyLocked(const BackendState& b) const;
   void Refresh(int backend);

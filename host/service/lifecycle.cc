@@ -195,19 +195,17 @@ void Service::Core::OnReady(const UserPtr& user, const OpPtr& op, int backend, b
   }
   if (auto error = CheckEnforced(backend, *info))
     return Refuse(user, op, backend, was_pinned, *std::move(error));
-  if (!was_live) {
-    bool moved, moving;
-    {
-      std::lock_guard lock(user->mutex);
-      const uint64_t before = user->revision;
-      LoadRecord(*user);
-      moved = user->revision != before && user->pin != NameOf(backend);
-      moving = records.Moving(user->name);
-    }
-    // What moves the user began, or ended, while this was made; while it lasts the sandbox is its own.
-    if (moving) return FailControl(user, op, BeingMoved());
-    if (moved) return Refuse(user, op, backend, true, BeingMoved());
+  bool moved, moving;
+  {
+    std::lock_guard lock(user->mutex);
+    LoadRecord(*user);
+    moved = !user->pin.empty() && user->pin != NameOf(backend);
+    moving = records.Moving(user->name);
+    if (moving) MarkAbsent(*user);
   }
+  // What moves the user began, or ended, while this was made; while it lasts the sandbox is its own.
+  if (moving) return FailControl(user, op, BeingMoved());
+  if (moved) return Refuse(user, op, backend, was_pinned, BeingMoved());
   {
     std::lock_guard lock(user->mutex);
     if (!user->live) {

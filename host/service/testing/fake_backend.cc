@@ -29,6 +29,7 @@ struct FakeBackend::Op {
   uint32_t op;
   uint32_t flags;
   bool hangs = false;  // came while everything hung, and stays so
+  int life = 0;        // of the sandbox that was there
   std::string user, payload;
   const csb_events* events;
   void* ctx;
@@ -133,6 +134,8 @@ csb_status FakeBackend::Submit(csb_backend* backend, const csb_request* request,
       return it->second.Fill(error);
     if (Lifecycle(op->op) && ++self->sandboxes_[op->user].lifecycle > 1)
       self->violations_.push_back("two life-cycle steps of " + op->user + " at once");
+    if (const auto at = self->sandboxes_.find(op->user); at != self->sandboxes_.end())
+      op->life = at->second.life;
     hang = op->hangs = self->hang_;
     hold = self->holding_.count(op->op) > 0;
     op->self = op;
@@ -180,7 +183,7 @@ void FakeBackend::Run(const OpPtr& op) {
       switch (op->op) {
         case CSB_OP_CREATE:
         case CSB_OP_RESTART: {
-          if (seen_) seen_(op->user, CSB_OP_CREATE, sandbox.made);
+          if (!sandbox.live || op->op == CSB_OP_RESTART) ++sandbox.life;
           sandbox.made = sandbox.live = true;
           int live = 0;
           for (const auto& entry : sandboxes_) live += entry.second.live ? 1 : 0;
@@ -204,8 +207,9 @@ void FakeBackend::Run(const OpPtr& op) {
                        : R"({"status":"deleted","files_preserved":false})";
           break;
         default:
-          if (!sandbox.live) failure = Error{CSB_E_NO_SANDBOX, "no sandbox of " + op->user, "", true};
-          if (sandbox.live && seen_) seen_(op->user, op->op, true);
+          if (!sandbox.live || (seen_ && op->life != sandbox.life))
+            failure = Error{CSB_E_NO_SANDBOX, "no sandbox of " + op->user, "", true};
+          if (!failure && seen_) seen_(op->user, op->op);
           input = (op->flags & CSB_REQUEST_INPUT) != 0;
           output = op->op == CSB_OP_SHELL || op->op == CSB_OP_EXECUTE;
           if (output) result = kExecResult;
@@ -237,7 +241,7 @@ void FakeBackend::Finish(const OpPtr& op, csb_status code, std::string result, E
     if (Lifecycle(op->op)) --sandboxes_[op->user].lifecycle;
     if (op->op == CSB_OP_DESTROY && code == CSB_OK && result.find("false") != std::string::npos) {
       sandboxes_[op->user].made = false;
-      if (seen_) seen_(op->user, CSB_OP_DESTROY, true);
+      if (seen_) seen_(op->user, CSB_OP_DESTROY);
     }
     held_.erase(std::remove(held_.begin(), held_.end(), op), held_.end());
   }

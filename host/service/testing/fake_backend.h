@@ -55,9 +55,10 @@ class FakeBackend {
   void Lose(const std::string& user, const std::function<void()>& then = {});
   // Its files are gone, too.
   void Drop(const std::string& user);
-  // Called, with nothing else happening here, when an operation runs in a sandbox, when one is made, and when
-  // files are purged. had_files: before a create.
-  using Seen = std::function<void(const std::string& user, uint32_t op, bool had_files)>;
+  // Operations are of the sandbox that was there when they came, and find none when it is another one. seen
+  // is called, with nothing else happening here, when an operation runs in a sandbox and when files are
+  // purged.
+  using Seen = std::function<void(const std::string& user, uint32_t op)>;
   void Watch(Seen seen);
 
   int count(uint32_t op) const;  // submitted
@@ -77,6 +78,7 @@ class FakeBackend {
   struct Sandbox {
     bool made = false;  // has files
     bool live = false;
+    int life = 0;  // rises with each sandbox that is made
     std::string member;
     int lifecycle = 0;  // steps under way
   };
