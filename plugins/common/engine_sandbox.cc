@@ -29,6 +29,8 @@ namespace {
 using std::chrono::milliseconds;
 using Clock = std::chrono::steady_clock;
 
+// The kernel counts a kill right after it has told that there is no memory.
+constexpr milliseconds kCounted{20};
 constexpr size_t kMaxEarly = 4;  // connections that may wait until the init is known
 constexpr char kStuck[] =
     "; files in /tmp or /dev/shm held it, so the sandbox was ended: the next call starts with both empty";
@@ -61,7 +63,7 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
   std::condition_variable changed;
   Live live;
   Pidfd init;
-  Reactor::WatchId watch = 0;
+  Reactor::WatchId watch = 0, oom_watch = 0;
   std::unique_ptr<ByteStream> stream;
   OnLost on_lost;
   std::weak_ptr<EngineSandbox> self;
@@ -71,8 +73,9 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
   milliseconds silence{0};
   std::string why;
   Enforced enforced;
-  UniqueFd oom, memory_use;
-  std::atomic<uint64_t> oom_told{0};  // of them, those that an outcome has told of
+  UniqueFd oom, oom_event, memory_use;
+  mutable std::atomic<uint64_t> oom_known{0};  // as it was read last: with its group the counter goes
+  std::atomic<uint64_t> oom_told{0};           // of them, those that an outcome has told of
   std::atomic<bool> oom_seen{false};
   std::atomic<bool> ended_by_engine{false};  // it said so
   uint64_t last_cpu_ns = 0;
@@ -112,7 +115,9 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
   Status TakeInit(pid_t pid, Pidfd process) {
     if (const std::string file = OomFileOf(pid); !file.empty()) {
       oom.reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+      oom_event = OomEventOf(file, oom.get());
       oom_told = OomKills();
+      WatchOom();
     }
     if (const std::string file = MemoryUseFileOf(pid); !file.empty())
       memory_use.reset(open(file.c_str(), O_RDONLY | O_CLOEXEC));
@@ -124,6 +129,23 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
     init = std::move(process);
     live.pid = pid;
     return {};
+  }
+
+  // With the lock held. A kill that ends the sandbox soon has the engine remove the group, and its counter.
+  void WatchOom() {
+    if (!oom) return;
+    const int fd = oom_event ? oom_event.get() : oom.get();
+    auto watched =
+        reactor.Watch(fd, oom_event ? EPOLLIN : EPOLLPRI | EPOLLET, [me = shared_from_this()](uint32_t) {
+          uint64_t times = 0;
+          if (me->oom_event && read(me->oom_event.get(), &times, sizeof times) < 0) return;
+          me->OomKills();
+          if (!me->oom_event) return;
+          me->reactor.At(Clock::now() + kCounted, [weak = std::weak_ptr<Impl>(me)] {
+            if (const auto that = weak.lock()) that->OomKills();
+          });
+        });
+    if (watched) oom_watch = *watched;
   }
 
   // With the lock held; handlers come later, on the reactor's thread.
@@ -167,7 +189,8 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
       over = true;
       ready = false;
       if (why.empty()) why = stream && !stream->Complaints().empty() ? stream->Complaints() : reason;
-      if (watch != 0) reactor.Unwatch(std::exchange(watch, 0));
+      for (auto* const each : {&watch, &oom_watch})
+        if (*each != 0) reactor.Unwatch(std::exchange(*each, 0));
       lost = channel;
       sandbox = self.lock();
       tell = std::move(on_lost);
@@ -184,7 +207,10 @@ struct EngineSandbox::Impl : std::enable_shared_from_this<Impl> {
     if (!oom) return 0;
     char text[512];
     const ssize_t n = pread(oom.get(), text, sizeof text, 0);
-    return n <= 0 ? 0 : ParseKeyed({text, static_cast<size_t>(n)}, "oom_kill").value_or(0);
+    if (n <= 0) return oom_known;
+    const uint64_t kills = ParseKeyed({text, static_cast<size_t>(n)}, "oom_kill").value_or(0);
+    if (kills > oom_known) oom_known = kills;
+    return kills;
   }
 
   // Temporary files outlive the command that made them. Where they, and not the killed process, hold the
@@ -429,7 +455,7 @@ void EngineSandbox::Detach() {
   std::shared_ptr<AgentChannel> channel;
   std::unique_ptr<AgentListener> listener;
   std::unique_ptr<ByteStream> stream;
-  Reactor::WatchId watch = 0;
+  Reactor::WatchId watch = 0, oom_watch = 0;
   {
     const std::lock_guard lock(impl_->mutex);
     impl_->over = true;
@@ -439,10 +465,12 @@ void EngineSandbox::Detach() {
     listener = std::move(impl_->listener);
     stream = std::move(impl_->stream);
     std::swap(watch, impl_->watch);
+    std::swap(oom_watch, impl_->oom_watch);
     impl_->early.clear();
     impl_->changed.notify_all();
   }
-  if (watch != 0) impl_->reactor.Unwatch(watch);
+  for (const auto each : {watch, oom_watch})
+    if (each != 0) impl_->reactor.Unwatch(each);
   listener.reset();
   if (channel) channel->End({CSB_E_GONE, "the host process lets go of the sandbox", "", true});
 }

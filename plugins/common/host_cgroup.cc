@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/common/host_cgroup.h"
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <charconv>
 #include <sstream>
 #include <vector>
@@ -97,6 +101,17 @@ std::string OomFileOf(pid_t pid) {
   if (group.folder.empty()) return {};
   std::string file = group.folder + (group.version == 1 ? "/memory.oom_control" : "/memory.events");
   return Exists(file) ? file : std::string();
+}
+
+UniqueFd OomEventOf(const std::string& file, int fd) {
+  constexpr std::string_view kVersion1 = "memory.oom_control";
+  if (!file.ends_with(kVersion1)) return {};
+  const std::string control = file.substr(0, file.size() - kVersion1.size()) + "cgroup.event_control";
+  UniqueFd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const UniqueFd to(open(control.c_str(), O_WRONLY | O_CLOEXEC));
+  const std::string words = std::to_string(event.get()) + " " + std::to_string(fd);
+  if (!event || !to || write(to.get(), words.data(), words.size()) < 0) return {};
+  return event;
 }
 
 std::string MemoryUseFileOf(pid_t pid) {

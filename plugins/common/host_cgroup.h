@@ -14,10 +14,16 @@
 #include <string>
 #include <string_view>
 
+#include "plugins/common/unique_fd.h"
+
 namespace csb {
 
 // "" when it can't be seen from here (another pid or cgroup namespace, another machine).
 std::string OomFileOf(pid_t pid);
+// For version 1, whose counter can't be watched: readable whenever the group is out of memory, right before
+// the kernel kills and counts; and at its end. `fd`: of that file. Empty for version 2, or where it can't be
+// had.
+UniqueFd OomEventOf(const std::string& file, int fd);
 // Bytes in use, as "/sys/fs/cgroup/memory/docker/4f…/memory.usage_in_bytes"; "" likewise.
 std::string MemoryUseFileOf(pid_t pid);
 
