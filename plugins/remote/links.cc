@@ -18,7 +18,7 @@ constexpr auto kAsk = 4s;   // for its description, and whether it has a user
 constexpr size_t kMaxDocument = 8 << 20;  // of the description
 constexpr size_t kMaxAnswer = 40 << 20;   // of any JSON: more than a file of 16 MiB as base64
 constexpr size_t kMaxHomes = 100'000;
-constexpr auto kPatience = 4s;  // without an answer, before it is asked whether it is there
+constexpr auto kPatience = 2s;  // without an answer, before it is asked whether it is there
 constexpr auto kAlive = 3s;     // for that; /health waits for nothing
 constexpr auto kSilent = 3s;    // what comes in that time is refused at once
 
