@@ -11,6 +11,7 @@
 #include "bench/cases.h"
 #include "bench/docker_cases.h"
 #include "bench/incus_cases.h"
+#include "bench/remote_cases.h"
 #include "clara_sandbox/cpp/json.h"
 
 namespace {
@@ -53,6 +54,8 @@ void Usage() {
           "FILE]\n"
           "names:");
   for (const Case& c : Cases()) fprintf(stderr, " %s", c.name);
+  fprintf(stderr, "\nthrough the backend remote, or all of them as `remote`:");
+  for (const RemoteCase& c : RemoteCases()) fprintf(stderr, " %s", c.name);
   const std::pair<const char*, const std::vector<EngineCase>&> engines[] = {
       {"docker", DockerCases()}, {"incus", IncusCases()}, {"incus-cluster", IncusClusterCases()}};
   for (const auto& [name, cases] : engines) {
@@ -136,6 +139,16 @@ int main(int argc, char** argv) {
   Run(Cases(), args.only, "bubblewrap", table, [&](auto&& run) {
     Service service(args.binary, "bubblewrap");
     Context context{service, args.scale};
+    run(context);
+  });
+  // Over docker where there is one, as a service elsewhere is likely to be.
+  Run(RemoteCases(), args.only, "remote", table, [&](auto&& run) {
+    const bool docker = !args.docker.empty();
+    const std::string backend = docker ? "docker" : "bubblewrap";
+    Service far(args.binary, backend,
+                docker ? DockerOptions(args.docker, args.image) : std::vector<std::string>());
+    Service near(args.binary, "remote", RemoteOptions(far));
+    RemoteContext context{near, far, backend, args.scale};
     run(context);
   });
   const auto engine = [&](const char* group, const std::vector<EngineCase>& cases, const EngineKind& kind,

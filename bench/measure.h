@@ -19,6 +19,7 @@ class Samples {
   double Median() const { return Quantile(0.5); }
   double P99() const { return Quantile(0.99); }
   size_t Count() const { return values_.size(); }
+  double Last() const { return values_.back(); }
 
  private:
   double Quantile(double q) const;
