@@ -3,6 +3,7 @@
 # backends: remote-bubblewrap
 """Several addresses: a user stays at one, another is used only where that cannot cost the user's files."""
 import json
+import shutil
 import signal
 import tempfile
 import time
@@ -33,6 +34,7 @@ class Two(unittest.TestCase):
             self.addCleanup(relay.__exit__)
             relay.__enter__()
         self.root = tempfile.mkdtemp(prefix="csb-test-")
+        self.addCleanup(shutil.rmtree, self.root, ignore_errors=True)
 
     def near(self, *options, order=(0, 1)):
         near = Service("--remote.connect_timeout=1", *options, root=self.root, remote=to(*(self.relays[i].url for i in order)))
