@@ -121,6 +121,11 @@ struct HttpClient::Impl : std::enable_shared_from_this<HttpClient::Impl> {
     if (closed) return Finish(call, call->Cancelled());
     if (auto ready = call->Prepare(endpoint); !ready) return Finish(call, ready.error());
     if (call->request.timeout.count() > 0) SetDeadline(call);
+    // libcurl sends no more of such a request, but does not end it while its sending is paused.
+    if (call->request.source)
+      call->refused = [this, id = call->id] {
+        reactor.Post([self = shared_from_this(), id] { self->ResumeById(id); });
+      };
     Transfer(call);
   }
 

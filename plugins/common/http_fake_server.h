@@ -20,6 +20,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -55,10 +56,22 @@ class FakeServer {
           buffer_.erase(0, size);
           return request;
         }
-        char piece[16 << 10];
-        const ssize_t n = ::recv(fd_, piece, sizeof piece, 0);
-        if (n <= 0) return "";
-        buffer_.append(piece, static_cast<size_t>(n));
+        if (!More()) return "";
+      }
+    }
+    // The next chunk behind the head of a request that comes in chunks: empty at its end, none when the
+    // client is gone.
+    std::optional<std::string> Chunk() {
+      for (;;) {
+        if (const size_t line = buffer_.find("\r\n"); line != std::string::npos) {
+          const size_t size = std::strtoul(buffer_.c_str(), nullptr, 16);
+          if (buffer_.size() >= line + 2 + size + 2) {
+            std::string chunk = buffer_.substr(line + 2, size);
+            buffer_.erase(0, line + 2 + size + 2);
+            return chunk;
+          }
+        }
+        if (!More()) return std::nullopt;
       }
     }
     // False when the client is gone.
@@ -73,6 +86,13 @@ class FakeServer {
     int fd() const { return fd_; }
 
    private:
+    bool More() {
+      char piece[16 << 10];
+      const ssize_t n = ::recv(fd_, piece, sizeof piece, 0);
+      if (n > 0) buffer_.append(piece, static_cast<size_t>(n));
+      return n > 0;
+    }
+
     int fd_;
     std::string buffer_;
   };

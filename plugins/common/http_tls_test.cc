@@ -11,6 +11,7 @@
 
 #include <filesystem>
 
+#include "plugins/common/base64.h"
 #include "plugins/common/http_fake_server.h"
 #include "plugins/common/http_upgrade.h"
 
@@ -182,6 +183,36 @@ TEST_F(HttpTls, APinnedCertificateIsBelievedUnderAnyNameAndNoOther) {
   auto unpinned = HttpClient::Create(*reactor_, pinned);
   ASSERT_FALSE(unpinned);
   EXPECT_EQ(unpinned.error().code, CSB_E_INVALID);
+}
+
+// As `openssl dgst -sha256 -binary | base64` of the public key gives it.
+std::string PinOf(const Identity& identity) {
+  unsigned char* der = nullptr;
+  const int size = i2d_PUBKEY(identity.key.get(), &der);
+  EXPECT_GT(size, 0);
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int length = 0;
+  EXPECT_EQ(EVP_Digest(der, static_cast<size_t>(size), digest, &length, EVP_sha256(), nullptr), 1);
+  OPENSSL_free(der);
+  return "sha256//" + base64::Encode({reinterpret_cast<const char*>(digest), length});
+}
+
+// Besides the authority's word: one that it vouches for has another key.
+TEST_F(HttpTls, APinnedKeyIsAskedForBesides) {
+  const Identity expected(folder_, "expected", "IP:127.0.0.1", authority_.get()),
+      other(folder_, "other", "IP:127.0.0.1", authority_.get());
+  auto server = Serve(expected);
+  HttpEndpoint endpoint = Endpoint(*server, authority_.get(), client_.get());
+  endpoint.pinned_key = PinOf(expected);
+  auto answer = Call(endpoint);
+  ASSERT_TRUE(answer) << answer.error().message;
+  endpoint.pinned_key = PinOf(other) + ";" + PinOf(expected);
+  EXPECT_TRUE(Call(endpoint)) << "before and after a change of keys";
+  endpoint.pinned_key = PinOf(other);
+  ExpectRefused(endpoint, "pinned public key");
+  endpoint.pinned_key = PinOf(expected);
+  endpoint.ca = stranger_->certificate_file;
+  ExpectRefused(endpoint, "certificate");
 }
 
 TEST_F(HttpTls, AnOldServerIsRefusedWhereTls13IsAskedFor) {

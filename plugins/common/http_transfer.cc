@@ -90,7 +90,12 @@ size_t HttpTransfer::Head(std::string_view line) {
   progress = Clock::now();
   header_bytes += line.size();
   if (line.starts_with("HTTP/")) head_complete = false;  // another one, after a 1xx
-  if (line == "\r\n" || line == "\n") head_complete = true;
+  if (line == "\r\n" || line == "\n") {
+    head_complete = true;
+    long status = 0;
+    curl_easy_getinfo(handle->curl(), CURLINFO_RESPONSE_CODE, &status);
+    if (status >= 400 && request.source && refused) refused();
+  }
   return header_bytes <= kMaxHeaders ? line.size() : Stop(HeadTooLarge());
 }
 
@@ -146,7 +151,7 @@ void HttpTransfer::FillHead() {
   curl_easy_getinfo(curl, CURLINFO_CONTENT_TYPE, &type);
   response.status = static_cast<int>(status);
   if (type != nullptr) response.content_type = type;
-  // The last request's, and of several headers the last.
+  // The last request's, and of several headers the first.
   curl_header* header = nullptr;
   if (curl_easy_header(curl, "ETag", 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
     response.etag = header->value;

@@ -6,6 +6,7 @@
 
 #include <curl/curl.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,6 +27,7 @@ struct HttpTransfer {
   HttpClient::CallId id = 0;
   HttpRequest request;
   HttpClient::Done done;
+  std::function<void()> refused;  // the head of an error came, maybe before all of `source` was taken
   Clock::time_point started = Clock::now(), progress = started;
   HttpResponse response;
   size_t header_bytes = 0;
