@@ -87,10 +87,12 @@ class ReadOperation : public Operation, public std::enable_shared_from_this<Read
     mapped.http.on_head = [self = shared_from_this()](const HttpResponse& head) { return self->Begin(head); };
     mapped.http.hold = [self = shared_from_this()] { return !self->out_.empty(); };
     mapped.http.on_data = [self = shared_from_this()](std::string_view data) {
-      if (self->sink_.finished() || data.size() > self->left_) return false;
-      self->left_ -= data.size();
-      self->out_.Bytes(CSB_STREAM_DATA, std::string(data));
-      return true;
+      const size_t wanted = std::min<uint64_t>(data.size(), self->left_);
+      if (self->sink_.finished() || data.size() - wanted > self->beyond_) return false;
+      self->left_ -= wanted;
+      self->out_.Bytes(CSB_STREAM_DATA, std::string(data.substr(0, wanted)));
+      self->enough_ = self->left_ == 0 && self->beyond_ > 0;
+      return !self->enough_;
     };
     return mapped;
   }
@@ -106,10 +108,13 @@ class ReadOperation : public Operation, public std::enable_shared_from_this<Read
     if (!size || !length) return odd_ = true, false;
     meta_.size = *size;
     Cut(part_, &meta_);
+    // The end of a file can't be asked for with a length: all of it comes, and is cut here.
+    const uint64_t coming = part_.offset < 0 ? meta_.size - meta_.offset : meta_.length;
     // A service that does not know ranges sends all of it: that would not be what was asked for.
-    if (head.status == 206 ? *length != meta_.length : meta_.length != *size && part_.length != uint64_t{0})
+    if (head.status == 206 ? *length != coming : meta_.length != *size && part_.length != uint64_t{0})
       return odd_ = true, false;
     left_ = meta_.length;
+    beyond_ = head.status == 206 ? coming - meta_.length : 0;
     begun_ = true;
     out_.Event(CSB_EVENT_META, meta_.Text());
     return true;
@@ -121,6 +126,7 @@ class ReadOperation : public Operation, public std::enable_shared_from_this<Read
       return out_.Fail({CSB_E_UNAVAILABLE,
                         "the sandbox service at " + where + " sent another part of the file than asked",
                         "it may be of a version that speaks another interface", false});
+    if (enough_) return out_.Done(meta_.Text());
     if (!answer) return out_.Fail(answer.error());
     if (raw_ && answer->status == 416) {  // nothing of it is where it was asked for
       const std::string_view range = answer->Header("Content-Range");
@@ -158,8 +164,8 @@ class ReadOperation : public Operation, public std::enable_shared_from_this<Read
   // The reactor's thread.
   Outbox out_;
   Meta meta_;
-  uint64_t left_ = 0;
-  bool raw_ = false, begun_ = false, odd_ = false;
+  uint64_t left_ = 0, beyond_ = 0;  // of the body: what is wanted, and what comes behind that
+  bool raw_ = false, begun_ = false, odd_ = false, enough_ = false;
 };
 
 }  // namespace

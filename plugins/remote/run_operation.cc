@@ -70,9 +70,11 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
   }
 
   Status Input(std::string_view data, bool eof) override {
+    bool over;
     {
       const std::lock_guard lock(mutex_);
-      if (input_.size() + data.size() > kMaxInput) {
+      over = input_.size() + data.size() > kMaxInput;
+      if (over) {
         input_.clear();
         input_ended_ = true;
       } else {
@@ -85,7 +87,7 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
         if (!ready_) return {};
       }
     }
-    if (!eof) {
+    if (over) {
       sink_.Fail({CSB_E_TOO_LARGE,
                   "standard input is over 16 MiB, which a remote sandbox service takes at most",
                   "write it to a file first, and read that", false});
@@ -232,18 +234,28 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
     if (!run) return End(run.error());
     ended_ = true;
     const Bound bound = Bound::Of(request_);
-    Send(CSB_STREAM_STDOUT, std::move(run->output), bound);
-    Send(CSB_STREAM_STDERR, std::move(run->error), bound);
+    const uint64_t dropped = Send(CSB_STREAM_STDOUT, std::move(run->output), bound);
+    const uint64_t dropped_error = Send(CSB_STREAM_STDERR, std::move(run->error), bound);
+    if (auto result = json::ParseObject(run->result); result && dropped + dropped_error > 0) {
+      for (const auto& [name, bytes] :
+           {std::pair{"stdout_dropped", dropped}, {"stderr_dropped", dropped_error}})
+        (*result)[name].SetUint64((*result)[name].GetUint64() + bytes);
+      run->result = json::ToString(*result);
+    }
     out_.Done(std::move(run->result));
   }
 
-  void Send(uint32_t stream, std::string text, const Bound& bound) {
-    if (text.size() <= bound.head || text.size() - bound.head <= bound.tail)
-      return out_.Bytes(stream, std::move(text));
+  // The bytes that were dropped.
+  uint64_t Send(uint32_t stream, std::string text, const Bound& bound) {
+    if (text.size() <= bound.head || text.size() - bound.head <= bound.tail) {
+      out_.Bytes(stream, std::move(text));
+      return 0;
+    }
     const size_t dropped = text.size() - bound.head - bound.tail;
     out_.Bytes(stream, text.substr(0, bound.head));
     out_.Event(CSB_EVENT_DROPPED, Dropped(stream, dropped));
     out_.Bytes(stream, text.substr(bound.head + dropped));
+    return dropped;
   }
 
   const Request request_;
