@@ -146,11 +146,14 @@ class Sweeper {
     const std::string user = ValueOf(volume.config, kKeyUser);
     if (kind != "workspace" || !CheckUserId(user)) return;
     const std::string key = KeyOf(user);
+    const std::string member = volume.location == "none" ? "" : volume.location;
     if (names_.Volume(key) != volume.name) return;
     auto lock = registry_.Lock(key);
     if (!lock) return;
     auto record = registry_.records().Read(key);
     if (record || record.error().code != CSB_E_NOT_FOUND) return;
+    // Once more: a purge since the list has removed it, and then the record, which must not come back.
+    if (!engine_.Volume(pool_, volume.name, member, kAskLimit)) return;
     // Of a purge that was cut off between the two, or of a record that somebody deleted: the files stay.
     const uint64_t first = FirstGeneration();
     Complain(registry_.records().Create(key, {.user = user,
@@ -158,7 +161,7 @@ class Sweeper {
                                               .generation = first,
                                               .pool = pool_,
                                               .volume = volume.name,
-                                              .member = volume.location == "none" ? "" : volume.location,
+                                              .member = member,
                                               .created_at = Rfc3339Now(),
                                               .image = registry_.options().image,
                                               .limits = registry_.options().limits,

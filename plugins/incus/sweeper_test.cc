@@ -194,6 +194,13 @@ TEST_F(SweeperTest, FilesWithoutARecordAreAdopted) {
   EXPECT_EQ(server_.Of(InstanceOf("al\"ice é")).devices["ws"]["source"], record.volume);
 }
 
+TEST_F(SweeperTest, APurgeBetweenTheListsIsNotUndone) {
+  AddVolume("alice");
+  server_.Before("GET", "/1.0/profiles?", [&] { server_.RemoveVolume(VolumeOf("alice")); });
+  Sweep();
+  EXPECT_FALSE(HasRecord("alice")) << "of files that are gone";
+}
+
 TEST_F(SweeperTest, WhatMayBeSomebodysIsKept) {
   const std::string pooled = AddPooled(kDeadHost, 0),
                     forgotten = AddForgotten("alice", kDeadHost, kHere, "Stopped");
