@@ -84,8 +84,8 @@ TEST(Options, APasswordInAnAddressIsNotRepeated) {
 }
 
 TEST(Options, AKeyIsWhatAHeaderCanCarry) {
-  for (const std::string& key :
-       {std::string("s3 cret"), std::string("s3\r\nX: y"), std::string("s3\0b", 4), std::string("s3\xC3\xA4")}) {
+  for (const std::string& key : {std::string("s3 cret"), std::string("s3\r\nX: y"), std::string("s3\0b", 4),
+                                 std::string("s3\xC3\xA4")}) {
     const auto o = Read({{"remote.url", "https://a"}, {"remote.api_key", key}});
     ASSERT_FALSE(o) << key;
     EXPECT_THAT(o.error().message, AllOf(HasSubstr("remote.api_key"), Not(HasSubstr(key))));

@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 
 #include "plugins/common/json_testing.h"
-#include "plugins/http/openapi.h"
 #include "plugins/remote/testing.h"
 
 namespace csb::remote {
@@ -22,18 +21,6 @@ std::string With(std::string_view document, std::string_view from, std::string_v
   const size_t at = out.find(from);
   EXPECT_NE(at, std::string::npos) << from;
   return at == std::string::npos ? out : out.replace(at, from.size(), to);
-}
-
-TEST(Peer, OurOwnServiceLacksNothing) {
-  const Peer peer = ReadPeer(http::OpenApiDocument());
-  EXPECT_TRUE(peer.described);
-  EXPECT_THAT(peer.Lacks(), IsEmpty());
-  EXPECT_TRUE(peer.recursive);
-  EXPECT_TRUE(peer.stat);
-  EXPECT_TRUE(peer.entries);
-  EXPECT_TRUE(peer.bound);
-  EXPECT_NE(peer.title, "");
-  EXPECT_EQ(peer.version, CSB_VERSION);
 }
 
 TEST(Peer, TheExcerptOfTheseTestsOffersAsMuch) {
