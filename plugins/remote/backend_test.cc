@@ -187,6 +187,8 @@ TEST_F(RemoteBackendTest, AStreamThatBreaksOffIsNoEnd) {
     EXPECT_THAT(run->message(), HasSubstr(service.url()));
     EXPECT_NE(run->hint(), "");
     EXPECT_EQ(run->output(CSB_STREAM_STDOUT), "so far");
+    EXPECT_TRUE(close || run->message().find("broke off before the run's end") != std::string::npos)
+        << run->message();
     EXPECT_THAT(service.Seen(kShell), SizeIs(1));
     backend_.reset();
   }
