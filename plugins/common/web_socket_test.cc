@@ -419,10 +419,11 @@ TEST_F(WebSocketTest, MayBeDestroyedByItsOwnHandlers) {
   handlers.on_message = [&](bool binary, std::string_view message) {
     keep(binary, message);
     socket.reset();
+    told_.Set([&] { ++told_.rooms; });  // this thread has done it
   };
   WebSocket* raw = socket.get();
   raw->Start(handlers);
-  ASSERT_TRUE(told_.Wait([&] { return told_.rooms == 1; }));
+  ASSERT_TRUE(told_.Wait([&] { return told_.rooms == 2; }));
   EXPECT_EQ(told_.messages.size(), 1u);
   EXPECT_FALSE(told_.end);
 }
