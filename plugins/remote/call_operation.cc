@@ -80,11 +80,20 @@ Result<std::string> ResultOf(const Request& request, const HttpResponse& answer,
 
 class CallOperation : public Operation {
  public:
-  explicit CallOperation(std::shared_ptr<Caller> caller) : caller_(std::move(caller)) {}
-  void Cancel(csb_status) override { caller_->Cancel(); }
+  CallOperation(std::shared_ptr<Caller> caller, EventSink sink)
+      : caller_(std::move(caller)), sink_(std::move(sink)) {}
+  void Cancel(csb_status cause) override {
+    caller_->Cancel();
+    if (cause == CSB_E_DEADLINE)
+      sink_.Fail({CSB_E_DEADLINE, "the remote sandbox service gave no answer within the time for it",
+                  "see whether it hangs, or is slow: sandbox.create_timeout is the time for a create", true});
+    else
+      sink_.Fail({cause, "cancelled", "", false});
+  }
 
  private:
   const std::shared_ptr<Caller> caller_;
+  const EventSink sink_;
 };
 
 }  // namespace
@@ -107,7 +116,7 @@ std::shared_ptr<Operation> StartCall(std::shared_ptr<Links> links, const Request
                           result ? sink.Done(*result) : sink.Fail(result.error());
                         }});
   caller->Start();
-  return std::make_shared<CallOperation>(std::move(caller));
+  return std::make_shared<CallOperation>(std::move(caller), std::move(sink));
 }
 
 }  // namespace csb::remote

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # timeout: 900
-# backends: bubblewrap docker incus remote
+# backends: bubblewrap docker incus remote-bubblewrap
 """`clara-sandbox move`: from this backend to each of the others, while a service runs beside it."""
 import contextlib
 import json
