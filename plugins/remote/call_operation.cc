@@ -83,12 +83,14 @@ class CallOperation : public Operation {
   CallOperation(std::shared_ptr<Caller> caller, EventSink sink)
       : caller_(std::move(caller)), sink_(std::move(sink)) {}
   void Cancel(csb_status cause) override {
-    caller_->Cancel();
+    // First, so that it is this that is told; it may be the end of this object.
+    const auto caller = caller_;
     if (cause == CSB_E_DEADLINE)
       sink_.Fail({CSB_E_DEADLINE, "the remote sandbox service gave no answer within the time for it",
                   "see whether it hangs, or is slow: sandbox.create_timeout is the time for a create", true});
     else
       sink_.Fail({cause, "cancelled", "", false});
+    caller->Cancel();
   }
 
  private:

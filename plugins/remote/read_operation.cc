@@ -71,11 +71,13 @@ class ReadOperation : public Operation, public std::enable_shared_from_this<Read
     });
   }
   void Cancel(csb_status cause) override {
-    caller_->Cancel();
+    // First, so that it is this that is told; it may be the end of this object.
+    const auto caller = caller_;
     sink_.Fail(
         {cause,
          cause == CSB_E_DEADLINE ? "the remote sandbox service did not send the file in time" : "cancelled",
          "", false});
+    caller->Cancel();
   }
 
  private:

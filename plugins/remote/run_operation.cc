@@ -107,12 +107,14 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
   }
 
   void Cancel(csb_status cause) override {
-    caller_->Cancel();
+    // First, so that it is this that is told; it may be the end of this object.
+    const auto caller = caller_;
     if (cause == CSB_E_DEADLINE)
       sink_.Fail({CSB_E_DEADLINE, "Execution timed out: the remote sandbox service did not end it in time",
                   "raise the request's timeout, or see whether the service hangs", false});
     else
       sink_.Fail({cause, "cancelled", "", false});
+    caller->Cancel();
   }
 
  private:

@@ -68,11 +68,13 @@ class WriteOperation : public Operation, public std::enable_shared_from_this<Wri
   }
 
   void Cancel(csb_status cause) override {
-    caller_->Cancel();
+    // First, so that it is this that is told; it may be the end of this object.
+    const auto caller = caller_;
     sink_.Fail(
         {cause,
          cause == CSB_E_DEADLINE ? "the remote sandbox service did not take the file in time" : "cancelled",
          "", false});
+    caller->Cancel();
   }
 
  private:
