@@ -3,8 +3,8 @@
 // Calls with one small answer: a sandbox's life, and what is told of files.
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/remote/answer.h"
-#include "plugins/remote/caller.h"
 #include "plugins/remote/operations.h"
+#include "plugins/remote/remote_operation.h"
 
 namespace csb::remote {
 namespace {
@@ -78,47 +78,39 @@ Result<std::string> ResultOf(const Request& request, const HttpResponse& answer,
   }
 }
 
-class CallOperation : public Operation {
+class CallOperation : public RemoteOperation {
  public:
-  CallOperation(std::shared_ptr<Caller> caller, EventSink sink)
-      : caller_(std::move(caller)), sink_(std::move(sink)) {}
-  void Cancel(csb_status cause) override {
-    // First, so that it is this that is told; it may be the end of this object.
-    const auto caller = caller_;
-    if (cause == CSB_E_DEADLINE)
-      sink_.Fail({CSB_E_DEADLINE, "the remote sandbox service gave no answer within the time for it",
-                  "see whether it hangs, or is slow: sandbox.create_timeout is the time for a create", true});
-    else
-      sink_.Fail({cause, "cancelled", "", false});
-    caller->Cancel();
+  CallOperation(const RequestView& request, EventSink sink)
+      : RemoteOperation(request, std::move(sink),
+                        "the remote sandbox service gave no answer within the time for it",
+                        "see whether it hangs, or is slow: sandbox.create_timeout is the time for a create") {
   }
 
- private:
-  const std::shared_ptr<Caller> caller_;
-  const EventSink sink_;
+  void Start(std::shared_ptr<Links> links, const RequestView& view) {
+    Begin<CallOperation>(std::move(links), view);
+    caller_->Start();
+  }
+  Result<Mapped> Build(const Peer& peer) const { return Map(request_, peer, std::nullopt); }
+  bool used() const { return false; }
+  void OnDone(const Result<HttpResponse>& answer, Link* link) {
+    auto result = answer ? ResultOf(request_, *answer, link->where()) : Result<std::string>(answer.error());
+    result ? sink_.Done(*result) : sink_.Fail(result.error());
+  }
 };
 
 }  // namespace
 
-std::shared_ptr<Operation> StartCall(std::shared_ptr<Links> links, const RequestView& view, EventSink sink) {
-  const auto request = std::make_shared<const Request>(Request::Copy(view));
+std::shared_ptr<Operation> StartCall(std::shared_ptr<Links> links, const RequestView& request,
+                                     EventSink sink) {
   // Whether another program uses the sandbox only the service knows, and it ends idle ones by itself.
-  const auto payload = json::ParseObject(request->payload);
-  if (request->op == CSB_OP_STOP && payload && json::GetBool(*payload, "if_unused").value_or(false)) {
+  const auto payload = json::ParseObject(request.payload);
+  if (request.op == CSB_OP_STOP && payload && json::GetBool(*payload, "if_unused").value_or(false)) {
     sink.Done(R"({"status":"in_use"})");
     return nullptr;
   }
-  auto caller =
-      Caller::Make(std::move(links), view,
-                   {.build = [request](const Peer& peer) { return Map(*request, peer, std::nullopt); },
-                    .done =
-                        [request, sink](Result<HttpResponse> answer, Link* link) {
-                          auto result = answer ? ResultOf(*request, *answer, link->where())
-                                               : Result<std::string>(answer.error());
-                          result ? sink.Done(*result) : sink.Fail(result.error());
-                        }});
-  caller->Start();
-  return std::make_shared<CallOperation>(std::move(caller), std::move(sink));
+  auto operation = std::make_shared<CallOperation>(request, std::move(sink));
+  operation->Start(std::move(links), request);
+  return operation;
 }
 
 }  // namespace csb::remote

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/remote/caller.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdio>
@@ -40,10 +38,9 @@ milliseconds Pause(int attempt) {
   return milliseconds(std::uniform_int_distribution<int64_t>(0, most)(Random()));
 }
 
+// As deadlines are told: CLOCK_MONOTONIC is what this clock is.
 uint64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+  return static_cast<uint64_t>(std::chrono::nanoseconds(Reactor::Clock::now().time_since_epoch()).count());
 }
 
 }  // namespace

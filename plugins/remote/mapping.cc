@@ -120,7 +120,7 @@ Result<std::string> RunBody(const Request& request, const Peer& peer, const std:
   w.StartObject();
   for (const char* name : MembersOf(request.op)) {
     const json::Value* value = json::Find(*payload, name);
-    if (value == nullptr || (std::string_view(name) == "output" && !peer.events)) continue;
+    if (value == nullptr || (std::string_view(name) == "output" && !peer.bound)) continue;
     if (std::string_view(name) == "argv" && !peer.exec) continue;
     // Others than ours count in whole seconds; the host's own deadline holds all the same.
     if (std::string_view(name) == "timeout" && !peer.exact && value->IsNumber()) {

@@ -107,7 +107,8 @@ class Round : public std::enable_shared_from_this<Round> {
       bool again;
       {
         const std::lock_guard lock(link.mutex);
-        again = link.instance != instance;
+        // One that does not tell may have been started anew each time.
+        again = instance.empty() || link.instance != instance;
         link.instance = instance;
       }
       if (self->links_->closed()) return self->End(i, Error{CSB_E_CANCELLED, "shutting down", "", true});

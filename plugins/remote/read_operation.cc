@@ -6,9 +6,8 @@
 
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/remote/answer.h"
-#include "plugins/remote/caller.h"
 #include "plugins/remote/operations.h"
-#include "plugins/remote/outbox.h"
+#include "plugins/remote/remote_operation.h"
 
 namespace csb::remote {
 namespace {
@@ -49,46 +48,29 @@ std::optional<uint64_t> Number(std::string_view text) {
 
 std::string Absolute(const std::string& path) { return path.starts_with('/') ? path : "/workspace/" + path; }
 
-class ReadOperation : public Operation, public std::enable_shared_from_this<ReadOperation> {
+class ReadOperation : public OutputOperation {
  public:
   ReadOperation(const RequestView& request, Part part, EventSink sink)
-      : request_(Request::Copy(request)), part_(std::move(part)), sink_(sink), out_(sink) {}
+      : OutputOperation(request, sink, "the remote sandbox service did not send the file in time", ""),
+        part_(std::move(part)) {}
 
   void Start(std::shared_ptr<Links> links, const RequestView& view) {
-    caller_ = Caller::Make(
-        std::move(links), view,
-        {.build = [self = shared_from_this()](const Peer& peer) { return self->Build(peer); },
-         .done = [self = shared_from_this()](Result<HttpResponse> answer,
-                                             Link* link) { self->OnDone(std::move(answer), link); },
-         .used = [self = shared_from_this()] { return self->begun_; }});
+    Begin<ReadOperation>(std::move(links), view);
     caller_->Start();
   }
 
-  void Credit(uint64_t) override {
-    caller_->reactor().Post([self = shared_from_this()] {
-      self->out_.Flush();
-      if (self->out_.empty()) self->caller_->Resume();
-    });
-  }
-  void Cancel(csb_status cause) override {
-    // First, so that it is this that is told; it may be the end of this object.
-    const auto caller = caller_;
-    sink_.Fail(
-        {cause,
-         cause == CSB_E_DEADLINE ? "the remote sandbox service did not send the file in time" : "cancelled",
-         "", false});
-    caller->Cancel();
-  }
+  bool used() const { return begun_; }
 
- private:
   Result<Mapped> Build(const Peer& peer) {
     Mapped mapped = MapRead(request_, part_, peer);
     raw_ = peer.raw_read;
     if (!raw_) return mapped;
     mapped.streamed = true;  // its time is that between two pieces
-    mapped.http.on_head = [self = shared_from_this()](const HttpResponse& head) { return self->Begin(head); };
-    mapped.http.hold = [self = shared_from_this()] { return !self->out_.empty(); };
-    mapped.http.on_data = [self = shared_from_this()](std::string_view data) {
+    mapped.http.on_head = [self = Self<ReadOperation>()](const HttpResponse& head) {
+      return self->TakeHead(head);
+    };
+    mapped.http.hold = [self = Self<ReadOperation>()] { return !self->out_.empty(); };
+    mapped.http.on_data = [self = Self<ReadOperation>()](std::string_view data) {
       const size_t wanted = std::min<uint64_t>(data.size(), self->left_);
       if (self->sink_.finished() || data.size() - wanted > self->beyond_) return false;
       self->left_ -= wanted;
@@ -99,7 +81,7 @@ class ReadOperation : public Operation, public std::enable_shared_from_this<Read
     return mapped;
   }
 
-  bool Begin(const HttpResponse& head) {
+  bool TakeHead(const HttpResponse& head) {
     meta_.path = Absolute(part_.path);
     meta_.mode = head.Header("X-File-Mode");
     meta_.mtime = head.Header("X-File-Mtime");
@@ -159,12 +141,9 @@ class ReadOperation : public Operation, public std::enable_shared_from_this<Read
     out_.Done(meta_.Text());
   }
 
-  const Request request_;
+ private:
   const Part part_;
-  const EventSink sink_;
-  std::shared_ptr<Caller> caller_;
   // The reactor's thread.
-  Outbox out_;
   Meta meta_;
   uint64_t left_ = 0, beyond_ = 0;  // of the body: what is wanted, and what comes behind that
   bool raw_ = false, begun_ = false, odd_ = false, enough_ = false;

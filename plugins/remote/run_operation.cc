@@ -7,10 +7,9 @@
 #include "plugins/common/base64.h"
 #include "plugins/common/lifecycle_operation.h"
 #include "plugins/remote/answer.h"
-#include "plugins/remote/caller.h"
 #include "plugins/remote/events.h"
 #include "plugins/remote/operations.h"
-#include "plugins/remote/outbox.h"
+#include "plugins/remote/remote_operation.h"
 
 namespace csb::remote {
 namespace {
@@ -43,19 +42,16 @@ std::string Dropped(uint32_t stream, uint64_t bytes) {
   return {buffer.GetString(), buffer.GetSize()};
 }
 
-class RunOperation : public Operation, public std::enable_shared_from_this<RunOperation> {
+class RunOperation : public OutputOperation {
  public:
   RunOperation(const RequestView& request, EventSink sink)
-      : request_(Request::Copy(request)), sink_(sink), out_(sink) {}
+      : OutputOperation(request, sink,
+                        "Execution timed out: the remote sandbox service did not end it in time",
+                        "raise the request's timeout, or see whether the service hangs") {}
 
   void Start(std::shared_ptr<Links> links, const RequestView& view) {
-    caller_ = Caller::Make(
-        std::move(links), view,
-        {.build = [self = shared_from_this()](const Peer& peer) { return self->Build(peer); },
-         .done = [self = shared_from_this()](Result<HttpResponse> answer,
-                                             Link* link) { self->OnDone(std::move(answer), link); },
-         .used = [self = shared_from_this()] { return self->used_; }});
-    caller_->Find([self = shared_from_this()](Link& link) {
+    Begin<RunOperation>(std::move(links), view);
+    caller_->Find([self = Self<RunOperation>()](Link& link) {
       self->where_ = link.where();
       // Standard input goes with the request: gathered first.
       bool send = !self->request_.has_input(), ask = false;
@@ -95,42 +91,26 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
       return {};
     }
     // Its own thread: what it answers may come at once.
-    caller_->reactor().Post([self = shared_from_this()] { self->caller_->Send(); });
+    caller_->reactor().Post([self = Self<RunOperation>()] { self->caller_->Send(); });
     return {};
   }
 
-  void Credit(uint64_t) override {
-    caller_->reactor().Post([self = shared_from_this()] {
-      self->out_.Flush();
-      if (self->out_.empty()) self->caller_->Resume();
-    });
-  }
+  bool used() const { return used_; }
 
-  void Cancel(csb_status cause) override {
-    // First, so that it is this that is told; it may be the end of this object.
-    const auto caller = caller_;
-    if (cause == CSB_E_DEADLINE)
-      sink_.Fail({CSB_E_DEADLINE, "Execution timed out: the remote sandbox service did not end it in time",
-                  "raise the request's timeout, or see whether the service hangs", false});
-    else
-      sink_.Fail({cause, "cancelled", "", false});
-    caller->Cancel();
-  }
-
- private:
   void AskForInput() {
     sink_.InputCredit(kInputPiece);
-    caller_->reactor().At(Reactor::Clock::now() + kInputHint, [weak = weak_from_this()] {
-      const auto self = weak.lock();
-      if (!self || self->sink_.finished()) return;
-      {
-        const std::lock_guard lock(self->mutex_);
-        if (self->input_ended_) return;
-      }
-      self->out_.Event(CSB_EVENT_PROGRESS,
-                       ProgressEvent("standard input goes to the remote sandbox service as a whole: "
-                                     "nothing runs before its end (Ctrl-D at a terminal)"));
-    });
+    caller_->reactor().At(
+        Reactor::Clock::now() + kInputHint, [weak = std::weak_ptr<RunOperation>(Self<RunOperation>())] {
+          const auto self = weak.lock();
+          if (!self || self->sink_.finished()) return;
+          {
+            const std::lock_guard lock(self->mutex_);
+            if (self->input_ended_) return;
+          }
+          self->out_.Event(CSB_EVENT_PROGRESS,
+                           ProgressEvent("standard input goes to the remote sandbox service as a whole: "
+                                         "nothing runs before its end (Ctrl-D at a terminal)"));
+        });
   }
 
   Result<Mapped> Build(const Peer& peer) {
@@ -145,12 +125,14 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
           mapped->http.method + " /sandbox/…" + mapped->http.target.substr(mapped->http.target.find('/', 9));
     if (!mapped || !mapped->streamed) return mapped;
     reader_ = {};
-    mapped->http.on_head = [self = shared_from_this()](const HttpResponse& head) {
+    mapped->http.on_head = [self = Self<RunOperation>()](const HttpResponse& head) {
       self->streaming_ = head.content_type.starts_with("text/event-stream");
       return true;
     };
-    mapped->http.hold = [self = shared_from_this()] { return !self->out_.empty(); };
-    mapped->http.on_data = [self = shared_from_this()](std::string_view data) { return self->OnData(data); };
+    mapped->http.hold = [self = Self<RunOperation>()] { return !self->out_.empty(); };
+    mapped->http.on_data = [self = Self<RunOperation>()](std::string_view data) {
+      return self->OnData(data);
+    };
     return mapped;
   }
 
@@ -260,14 +242,11 @@ class RunOperation : public Operation, public std::enable_shared_from_this<RunOp
     return dropped;
   }
 
-  const Request request_;
-  const EventSink sink_;
-  std::shared_ptr<Caller> caller_;
+ private:
   std::mutex mutex_;  // of what follows
   std::string input_;
   bool input_ended_ = false, ready_ = false;
   // The reactor's thread.
-  Outbox out_;
   EventReader reader_;
   std::string document_, where_, call_;
   bool streaming_ = false, used_ = false, ended_ = false;

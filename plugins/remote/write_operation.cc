@@ -7,8 +7,8 @@
 
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/remote/answer.h"
-#include "plugins/remote/caller.h"
 #include "plugins/remote/operations.h"
+#include "plugins/remote/remote_operation.h"
 
 namespace csb::remote {
 namespace {
@@ -17,19 +17,15 @@ constexpr size_t kWindow = 2 << 20;   // that waits here
 constexpr size_t kLump = 256 << 10;   // of credit
 constexpr size_t kSmall = 128 << 10;  // sent with its length, and again if need be
 
-class WriteOperation : public Operation, public std::enable_shared_from_this<WriteOperation> {
+class WriteOperation : public RemoteOperation {
  public:
   WriteOperation(const RequestView& request, EventSink sink)
-      : request_(Request::Copy(request)), sink_(std::move(sink)) {}
+      : RemoteOperation(request, std::move(sink), "the remote sandbox service did not take the file in time",
+                        "") {}
 
   void Start(std::shared_ptr<Links> links, const RequestView& view) {
-    caller_ = Caller::Make(
-        std::move(links), view,
-        {.build = [self = shared_from_this()](const Peer& peer) { return self->Build(peer); },
-         .done = [self = shared_from_this()](Result<HttpResponse> answer,
-                                             Link* link) { self->OnDone(std::move(answer), link); },
-         .used = [self = shared_from_this()] { return self->streaming_; }});
-    caller_->Find([self = shared_from_this()](Link& link) {
+    Begin<WriteOperation>(std::move(links), view);
+    caller_->Find([self = Self<WriteOperation>()](Link& link) {
       bool send;
       uint64_t credit = 0;
       {
@@ -61,23 +57,14 @@ class WriteOperation : public Operation, public std::enable_shared_from_this<Wri
       }
     }
     if (start)
-      caller_->reactor().Post([self = shared_from_this()] { self->caller_->Send(); });
+      caller_->reactor().Post([self = Self<WriteOperation>()] { self->caller_->Send(); });
     else if (resume)
       caller_->Resume();
     return {};
   }
 
-  void Cancel(csb_status cause) override {
-    // First, so that it is this that is told; it may be the end of this object.
-    const auto caller = caller_;
-    sink_.Fail(
-        {cause,
-         cause == CSB_E_DEADLINE ? "the remote sandbox service did not take the file in time" : "cancelled",
-         "", false});
-    caller->Cancel();
-  }
+  bool used() const { return streaming_; }
 
- private:
   Result<Mapped> Build(const Peer& peer) {
     const std::lock_guard lock(mutex_);
     if (!streaming_) return MapWrite(request_, peer, Whole());
@@ -85,7 +72,9 @@ class WriteOperation : public Operation, public std::enable_shared_from_this<Wri
     if (!mapped) return mapped;
     mapped->streamed = true;
     mapped->harmless = false;  // its bytes are gone once they were sent
-    mapped->http.source = [self = shared_from_this()](char* to, size_t room) { return self->Give(to, room); };
+    mapped->http.source = [self = Self<WriteOperation>()](char* to, size_t room) {
+      return self->Give(to, room);
+    };
     return mapped;
   }
 
@@ -152,9 +141,7 @@ class WriteOperation : public Operation, public std::enable_shared_from_this<Wri
     return size_;
   }
 
-  const Request request_;
-  const EventSink sink_;
-  std::shared_ptr<Caller> caller_;
+ private:
   std::mutex mutex_;  // of what follows
   std::deque<std::string> waiting_;
   size_t sent_ = 0;    // of the first of them
