@@ -159,6 +159,16 @@ void SupervisorPool::Kill(Job* job) {
   job->overdue.Arm(NowNs() + kKillCheck);
 }
 
+void SupervisorPool::Signal(Job* job, int signal) {
+  const struct {
+    Order order = Order::kSignal;
+    int32_t signal;
+  } message{Order::kSignal, signal};
+  static_assert(sizeof message == sizeof(Order) + sizeof(int32_t));
+  if (send(job->socket.get(), &message, sizeof message, MSG_NOSIGNAL) < 0 && errno != EPIPE)
+    Log("cannot tell supervisor %d to send a signal: %s", static_cast<int>(job->pid), strerror(errno));
+}
+
 void SupervisorPool::OnKillOverdue(Job* job) {
   if (++job->checks >= kKillChecks) {
     Log("supervisor %d does not answer, killing it", static_cast<int>(job->pid));

@@ -48,6 +48,8 @@ class SupervisorPool {
   Result<Job*> Start(const StartSpec& spec, const std::vector<int>& fds, JobClient& client);
   // Everything of the command dies; idempotent.
   void Kill(Job* job);
+  // To the command's main process and its process group; nothing once that has ended.
+  void Signal(Job* job, int signal);
   // SIGCHLD came.
   void Reap();
   // Forks a supervisor ahead of the first command; failure is left for that command to report.

@@ -49,8 +49,9 @@ struct Report {
 
 // Agent to supervisor: a datagram; kStart has the spec behind the word, or in a memfd that comes last among
 // its descriptors, which are stdin, stdout, stderr and, for a task, the result pipe.
-enum class Order : uint32_t { kStart = 1, kStartFromFile = 2, kKill = 3 };
+// kSignal has the number behind the word: a signal for the main process and its group.
+enum class Order : uint32_t { kStart = 1, kStartFromFile = 2, kKill = 3, kSignal = 4 };
 inline constexpr size_t kInlineSpec = 32 << 10;
-inline constexpr int kMaxPassedFds = 5;
+inline constexpr int kMaxPassedFds = 6;
 
 }  // namespace csb::agent

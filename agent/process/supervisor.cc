@@ -81,6 +81,7 @@ class Supervisor {
       return;
     }
     std::string_view bytes(buffer + sizeof order, static_cast<size_t>(size) - sizeof order);
+    if (order == Order::kSignal) return Signal(bytes);
     if (order == Order::kStartFromFile && count > 0)
       StartFromFile(fds, count);
     else
@@ -120,6 +121,14 @@ class Supervisor {
     killing_ = group_killed_ = false;
     report_ = {};
     sweeper_.Forget();
+  }
+
+  // Not once it has ended: the number of a group whose leader is reaped may be another's.
+  void Signal(std::string_view bytes) {
+    int32_t signal;
+    if (bytes.size() != sizeof signal || main_ <= 0 || killing_) return;
+    std::memcpy(&signal, bytes.data(), sizeof signal);
+    kill(-main_, signal);
   }
 
   void DrainSignals() {

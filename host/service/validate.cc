@@ -24,16 +24,21 @@ enum class Type {
   kPath,  // string without NUL, 1..4096 bytes
   kInt,   // integer in min..max
   kBool,
-  kTimeout,  // seconds; min is the default of the operation, max may be more than that of executions
-  kStrings,  // array of strings without NUL; min..max of them
-  kEnv,      // object of strings
-  kOutput,   // {"head":N,"tail":N}
-  kPackage,  // one pip requirement
-  kMode,     // octal text, 0..0777
-  kSize,     // bytes, or text like 512m
-  kCores,    // number, or text of one
-  kImage,    // an image's name
-  kBackend,  // a backend's name
+  kTimeout,   // seconds; min is the default of the operation, max may be more than that of executions
+  kStrings,   // array of strings without NUL; min..max of them
+  kEnv,       // object of strings
+  kOutput,    // {"head":N,"tail":N}
+  kSeconds,   // number in min..max
+  kName,      // of a context: 1..64 of A-Z a-z 0-9 _ . -
+  kHandle,    // of a process: printable ASCII, 1..64 bytes
+  kSignal,    // name with or without SIG, or its number
+  kTerminal,  // {"rows":N,"cols":N,"term":"xterm-256color"}
+  kPackage,   // one pip requirement
+  kMode,      // octal text, 0..0777
+  kSize,      // bytes, or text like 512m
+  kCores,     // number, or text of one
+  kImage,     // an image's name
+  kBackend,   // a backend's name
 };
 
 struct Field {
@@ -51,12 +56,18 @@ constexpr size_t kMaxEnvironment = 1024;       // members
 constexpr double kMaxHead = 1 << 30;           // bytes
 constexpr double kMaxTail = 16 << 20;          // bytes, which are held in memory
 constexpr double kUseDefault = -1;             // default_execution_timeout
+constexpr double kMaxYield = 3600;             // seconds
+constexpr double kMaxWait = 300;               // seconds
+constexpr double kMaxRunTime = 366 * 86400.0;  // seconds a process may be given
 constexpr double kMaxTransfer = 3600;          // seconds: a large file on a slow line runs nothing
 
 constexpr Field kOutput{"output", Type::kOutput};
 constexpr Field kCwd{"cwd", Type::kPath};
 constexpr Field kEnv{"env", Type::kEnv};
 constexpr Field kPath{"path", Type::kPath, true};
+constexpr Field kKeep{"keep", Type::kBool};
+constexpr Field kYield{"yield_after", Type::kSeconds, false, 0.001, kMaxYield};
+constexpr Field kHandle{"handle", Type::kHandle, true};
 constexpr Field Timeout(double otherwise, double most = 0) {
   return {"timeout", Type::kTimeout, false, otherwise, most};
 }
@@ -70,11 +81,15 @@ constexpr std::array kExecute = {Field{"code", Type::kText, true, 0, kMaxCode},
                                  Timeout(kUseDefault),
                                  kOutput,
                                  kCwd,
-                                 kEnv};
-constexpr std::array kShell = {Field{"command", Type::kText, true, 0, kMaxCommand}, Timeout(60), kOutput,
-                               kCwd, kEnv};
-constexpr std::array kExec = {Field{"argv", Type::kStrings, true, 1, kMaxArguments}, Timeout(60), kOutput,
-                              kCwd, kEnv};
+                                 kEnv,
+                                 Field{"context", Type::kName},
+                                 Field{"results", Type::kBool},
+                                 kKeep,
+                                 kYield};
+constexpr std::array kShell = {
+    Field{"command", Type::kText, true, 0, kMaxCommand}, Timeout(60), kOutput, kCwd, kEnv, kKeep, kYield};
+constexpr std::array kExec = {
+    Field{"argv", Type::kStrings, true, 1, kMaxArguments}, Timeout(60), kOutput, kCwd, kEnv, kKeep, kYield};
 constexpr std::array kPipInstall = {Field{"package", Type::kPackage, true}, Timeout(120), kOutput};
 constexpr std::array kPipList = {Timeout(60), kOutput};
 constexpr std::array kFileRead = {kPath, Field{"offset", Type::kInt, false, -kMaxInt, kMaxInt},
@@ -85,6 +100,24 @@ constexpr std::array kFileList = {Field{"path", Type::kPath}, Field{"limit", Typ
                                   Timeout(60)};
 constexpr std::array kFileStat = {kPath, Timeout(60)};
 constexpr std::array kUnzip = {kPath, Field{"destination", Type::kPath}, Timeout(120), kOutput};
+constexpr std::array kContextDelete = {Field{"name", Type::kName, true}};
+constexpr std::array kProcessStart = {Field{"command", Type::kText, false, 1, kMaxCommand},
+                                      Field{"argv", Type::kStrings, false, 1, kMaxArguments},
+                                      kCwd,
+                                      kEnv,
+                                      Field{"timeout", Type::kSeconds, false, kMinTimeout, kMaxRunTime},
+                                      Field{"terminal", Type::kTerminal},
+                                      Field{"input", Type::kBool}};
+constexpr std::array kProcessOutput = {kHandle, Field{"offset", Type::kInt, false, -kMaxInt, kMaxInt},
+                                       Field{"limit", Type::kInt, false, 1, 8 << 20},
+                                       Field{"wait", Type::kSeconds, false, 0, kMaxWait}};
+constexpr std::array kProcessInput = {kHandle, Field{"eof", Type::kBool}};
+constexpr std::array kProcessSignal = {kHandle, Field{"signal", Type::kSignal, true}};
+constexpr std::array kProcessWait = {kHandle, Field{"timeout", Type::kSeconds, false, 0, kMaxWait}};
+constexpr std::array kProcessAttach = {kHandle, Field{"offset", Type::kInt, false, -kMaxInt, kMaxInt}};
+constexpr std::array kProcessResize = {kHandle, Field{"rows", Type::kInt, true, 1, 10'000},
+                                       Field{"cols", Type::kInt, true, 1, 10'000}};
+constexpr std::array kProcessRemove = {kHandle};
 
 std::span<const Field> FieldsOf(uint32_t op) {
   switch (op) {
@@ -114,6 +147,24 @@ std::span<const Field> FieldsOf(uint32_t op) {
       return kFileStat;
     case CSB_OP_UNZIP:
       return kUnzip;
+    case CSB_OP_CONTEXT_DELETE:
+      return kContextDelete;
+    case CSB_OP_PROCESS_START:
+      return kProcessStart;
+    case CSB_OP_PROCESS_OUTPUT:
+      return kProcessOutput;
+    case CSB_OP_PROCESS_INPUT:
+      return kProcessInput;
+    case CSB_OP_PROCESS_SIGNAL:
+      return kProcessSignal;
+    case CSB_OP_PROCESS_WAIT:
+      return kProcessWait;
+    case CSB_OP_PROCESS_ATTACH:
+      return kProcessAttach;
+    case CSB_OP_PROCESS_RESIZE:
+      return kProcessResize;
+    case CSB_OP_PROCESS_REMOVE:
+      return kProcessRemove;
     default:
       return {};
   }
@@ -193,6 +244,58 @@ Status CheckTimeout(const Field& f, const Value& v, const Limits& limits, double
         "must be a number between " + FormatNumber(kMinTimeout) + " and " + FormatNumber(most) + " seconds",
         "the cap is SANDBOX_MAX_EXECUTION_TIMEOUT; run longer work in the background");
   *out = seconds;
+  return {};
+}
+
+Status CheckSeconds(const Field& f, const Value& v) {
+  const double seconds = v.IsNumber() ? v.GetDouble() : std::nan("");
+  // NaN fails both comparisons.
+  if (seconds >= f.min && seconds <= f.max) return {};
+  return Invalid(
+      f.name, "must be a number of seconds between " + FormatNumber(f.min) + " and " + FormatNumber(f.max));
+}
+
+bool IsWordCharacter(char c) {
+  return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' ||
+         c == '-';
+}
+
+Status CheckName(const Field& f, const Value& v) {
+  const auto text = v.IsString() ? Text(v) : std::string_view();
+  if (text.empty() || text.size() > 64 || !std::all_of(text.begin(), text.end(), IsWordCharacter))
+    return Invalid(f.name, "must be 1 to 64 of letters, digits, '_', '.' and '-'");
+  return {};
+}
+
+Status CheckHandle(const Field& f, const Value& v) {
+  const auto text = v.IsString() ? Text(v) : std::string_view();
+  if (text.empty() || text.size() > 64 || !std::all_of(text.begin(), text.end(), IsWordCharacter))
+    return Invalid(f.name, "must be a handle as the start of the process answered it, like p_0123abcd");
+  return {};
+}
+
+// Whether there is such a signal is for the machine inside to say.
+Status CheckSignal(const Field& f, const Value& v) {
+  if (v.IsInt() && v.GetInt() >= 1 && v.GetInt() <= 64) return {};
+  const auto text = v.IsString() ? Text(v) : std::string_view();
+  const bool word = !text.empty() && text.size() <= 16 && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  });
+  if (!word) return Invalid(f.name, "must be a signal's name like INT or TERM, or its number");
+  return {};
+}
+
+Status CheckTerminal(const Field& f, const Value& v) {
+  if (!v.IsObject()) return Invalid(f.name, R"(must be an object like {"rows":24,"cols":80})");
+  for (const char* side : {"rows", "cols"})
+    if (const Value* n = json::Find(v, side))
+      if (auto s = CheckInt(std::string(f.name) + "." + side, *n, 1, 10'000); !s) return s;
+  const Value* term = json::Find(v, "term");
+  if (term == nullptr) return {};
+  const auto text = term->IsString() ? Text(*term) : std::string_view();
+  if (text.empty() || text.size() > 64 ||
+      !std::all_of(text.begin(), text.end(), [](char c) { return IsWordCharacter(c) || c == '+'; }))
+    return Invalid("terminal.term", "must be a terminal's type like xterm-256color");
   return {};
 }
 
@@ -297,6 +400,16 @@ Status CheckField(const Field& f, Value& v, Context& context) {
       return CheckEnv(f, v);
     case Type::kOutput:
       return CheckOutput(f, v);
+    case Type::kSeconds:
+      return CheckSeconds(f, v);
+    case Type::kName:
+      return CheckName(f, v);
+    case Type::kHandle:
+      return CheckHandle(f, v);
+    case Type::kSignal:
+      return CheckSignal(f, v);
+    case Type::kTerminal:
+      return CheckTerminal(f, v);
     case Type::kPackage:
       return CheckPackage(v, context.allocator, &context.rewritten);
     case Type::kMode:
@@ -323,6 +436,33 @@ double DefaultTimeout(const Field& f, const Limits& limits) {
   return std::min(seconds, limits.max_execution_timeout);
 }
 
+// Calls on a process are short but for those that say how long they wait; following one has no end of its
+// own.
+double TimeoutOfProcessCall(uint32_t op, const Value& payload) {
+  constexpr double kSpare = 60;
+  const auto wait = [&](const char* member, double otherwise) {
+    const Value* v = json::Find(payload, member);
+    return kSpare + (v != nullptr && v->IsNumber() ? v->GetDouble() : otherwise);
+  };
+  switch (op) {
+    case CSB_OP_PROCESS_WAIT:
+      return wait("timeout", 30);
+    case CSB_OP_PROCESS_OUTPUT:
+      return wait("wait", 0);
+    case CSB_OP_CONTEXT_LIST:
+    case CSB_OP_CONTEXT_DELETE:
+    case CSB_OP_PROCESS_START:
+    case CSB_OP_PROCESS_LIST:
+    case CSB_OP_PROCESS_INPUT:
+    case CSB_OP_PROCESS_SIGNAL:
+    case CSB_OP_PROCESS_RESIZE:
+    case CSB_OP_PROCESS_REMOVE:
+      return kSpare;
+    default:
+      return 0;
+  }
+}
+
 // JSON has no NaN, Infinity or 1e999, but clients write them. Names the member where it can.
 std::optional<Error> NotFinite(std::span<const Field> fields, std::string_view payload) {
   rapidjson::Document doc;
@@ -330,7 +470,8 @@ std::optional<Error> NotFinite(std::span<const Field> fields, std::string_view p
             rapidjson::kParseNanAndInfFlag>(payload.data(), payload.size());
   if (doc.HasParseError() && doc.GetParseError() != rapidjson::kParseErrorNumberTooBig) return std::nullopt;
   for (const Field& f : fields) {
-    if (f.type != Type::kTimeout && f.type != Type::kInt && f.type != Type::kSize && f.type != Type::kCores)
+    if (f.type != Type::kTimeout && f.type != Type::kInt && f.type != Type::kSize && f.type != Type::kCores &&
+        f.type != Type::kSeconds)
       continue;
     bool hit = false;
     if (doc.HasParseError()) {
@@ -367,7 +508,7 @@ Result<Checked> Validate(uint32_t op, std::string_view payload, const Limits& li
 
   Checked checked;
   Context context{limits, checked, doc->GetAllocator()};
-  std::array<bool, 8> seen{};
+  std::array<bool, 12> seen{};
   static_assert(seen.size() >= std::max({kExecute.size(), kShell.size(), kExec.size(), kFileRead.size()}));
   // By count: Clang finds the != of iterators that may write ambiguous.
   auto next = doc->MemberBegin();
@@ -385,8 +526,17 @@ Result<Checked> Validate(uint32_t op, std::string_view payload, const Limits& li
   }
   for (const Field& f : fields) {
     if (f.required && json::Find(*doc, f.name) == nullptr) return Invalid(f.name, "is required");
-    if (f.type == Type::kTimeout && checked.timeout == 0) checked.timeout = DefaultTimeout(f, limits);
+    if (f.type == Type::kTimeout && checked.timeout == 0)
+      // What is to go on after its answer has all the time that may be asked for.
+      checked.timeout = json::Find(*doc, "yield_after") != nullptr ? limits.max_execution_timeout
+                                                                   : DefaultTimeout(f, limits);
   }
+  if (checked.timeout == 0) checked.timeout = TimeoutOfProcessCall(op, *doc);
+  if (op == CSB_OP_EXECUTE && json::Find(*doc, "context") != nullptr && json::Find(*doc, "args") != nullptr)
+    return Invalid("args", "a context has no arguments of its own", "leave out args, or context");
+  if (op == CSB_OP_PROCESS_START &&
+      (json::Find(*doc, "command") == nullptr) == (json::Find(*doc, "argv") == nullptr))
+    return Invalid("command", "give either command (for the shell) or argv");
   if (context.rewritten) checked.payload = json::ToString(*doc);
   return checked;
 }

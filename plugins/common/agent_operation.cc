@@ -71,6 +71,17 @@ bool RunsOnAgent(uint32_t op) {
     case CSB_OP_FILE_LIST:
     case CSB_OP_FILE_STAT:
     case CSB_OP_UNZIP:
+    case CSB_OP_CONTEXT_LIST:
+    case CSB_OP_CONTEXT_DELETE:
+    case CSB_OP_PROCESS_START:
+    case CSB_OP_PROCESS_LIST:
+    case CSB_OP_PROCESS_OUTPUT:
+    case CSB_OP_PROCESS_INPUT:
+    case CSB_OP_PROCESS_SIGNAL:
+    case CSB_OP_PROCESS_WAIT:
+    case CSB_OP_PROCESS_ATTACH:
+    case CSB_OP_PROCESS_RESIZE:
+    case CSB_OP_PROCESS_REMOVE:
       return true;
     default:
       return false;
@@ -84,7 +95,9 @@ Result<std::shared_ptr<Operation>> RunOnAgent(const HostRef& host,
   if (!payload) return payload.error();
   std::string without_timeout;
   std::string_view args = request.payload;
-  if (payload->RemoveMember("timeout")) {
+  // Of a run it is the deadline, which travels beside the payload; of a process it is the agent's to keep.
+  const bool deadline = request.op != CSB_OP_PROCESS_START && request.op != CSB_OP_PROCESS_WAIT;
+  if (deadline && payload->RemoveMember("timeout")) {
     while (payload->RemoveMember("timeout")) continue;  // a name may stand twice
     without_timeout = json::ToString(*payload);
     args = without_timeout;

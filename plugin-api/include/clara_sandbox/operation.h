@@ -35,12 +35,24 @@ extern "C" {
 #define CSB_OP_EXEC 18u /* an argument vector, no shell */
 #define CSB_OP_PIP_INSTALL 19u
 #define CSB_OP_PIP_LIST 20u
+#define CSB_OP_CONTEXT_LIST 24u   /* interpreters that keep their state between executes */
+#define CSB_OP_CONTEXT_DELETE 25u /* ends one */
 #define CSB_OP_FILE_READ 32u
 #define CSB_OP_FILE_WRITE 33u
 #define CSB_OP_FILE_DELETE 34u
 #define CSB_OP_FILE_LIST 35u
 #define CSB_OP_FILE_STAT 36u
 #define CSB_OP_UNZIP 37u
+/* Programs that go on after the operation that started them, by handle. */
+#define CSB_OP_PROCESS_START 48u
+#define CSB_OP_PROCESS_LIST 49u
+#define CSB_OP_PROCESS_OUTPUT 50u /* what it printed, from an offset */
+#define CSB_OP_PROCESS_INPUT 51u  /* input: bytes for its stdin */
+#define CSB_OP_PROCESS_SIGNAL 52u
+#define CSB_OP_PROCESS_WAIT 53u
+#define CSB_OP_PROCESS_ATTACH 54u /* both ways, until it ends or the operation is cancelled, which leaves it */
+#define CSB_OP_PROCESS_RESIZE 55u /* of its terminal */
+#define CSB_OP_PROCESS_REMOVE 56u /* ends it, forgets its output */
 #define CSB_OP_HEALTH 64u  /* service only: state of each backend; answers at once */
 #define CSB_OP_INFO 65u    /* service only */
 #define CSB_OP_EXPLAIN 66u /* service only: why a backend would be chosen */
@@ -55,6 +67,7 @@ extern "C" {
 #define CSB_EVENT_META 1u     /* file_read: {"path","size","mode","mtime","offset","length"}, before any data */
 #define CSB_EVENT_DROPPED 2u  /* {"stream":1,"bytes":N}: N bytes are missing at this place of the stream */
 #define CSB_EVENT_PROGRESS 3u /* {"message":"…"} */
+#define CSB_EVENT_RESULT 4u   /* execute: one thing that the code showed: {"kind","data":{"text/plain":"…",…}} */
 
 /* csb_request.flags */
 #define CSB_REQUEST_INPUT 1u /* the caller will send input and end it with eof */
