@@ -52,7 +52,7 @@ uint64_t CountProcesses() {
 Server::Server(Loop& loop, const ServerOptions& options)
     : loop_(loop),
       options_(options),
-      pool_(loop, options.identity),
+      pool_(loop, options.identity, options.warm_time_ns),
       oom_(options.oom_events),
       context_{loop, pool_, options_.identity, oom_, [this](Stream& stream) { OnFinished(stream); }},
       boot_id_(RandomHex()),

@@ -29,6 +29,7 @@ struct ServerOptions {
   std::string bridges;          // folder of the sockets of hosts elsewhere (bridge/bridge.h); empty: none
   int fd = -1;                  // one socket to serve instead, owned by the server; its end is the agent's
   int64_t idle_timeout_ns = 0;  // 0: never
+  int64_t warm_time_ns = 300 * kSecond;  // how long interpreters are kept ready after a run; 0: none
   std::string oom_events;
   Identity identity;
   CommandSettings commands;

@@ -142,6 +142,19 @@ Status AddStrings(std::vector<std::string>& argv, const json::Value& args, std::
   return {};
 }
 
+// Variables that are read while an interpreter starts, or by what it is linked to.
+bool ChangesInterpreter(const json::Value& args) {
+  const json::Value* wanted = json::Find(args, "env");
+  if (wanted == nullptr || !wanted->IsObject()) return false;
+  for (const auto& member : wanted->GetObject()) {
+    const std::string_view name(member.name.GetString(), member.name.GetStringLength());
+    for (const std::string_view prefix : {"PYTHON", "LD_", "LC_", "LANG", "GLIBC_", "MALLOC_", "OMP_",
+                                          "OPENBLAS_", "MKL_", "HOME", "SSL_", "TMPDIR"})
+      if (name.starts_with(prefix)) return true;
+  }
+  return false;
+}
+
 Status PrepareExecute(Command& command, Environment& env, const json::Value& args,
                       const CommandSettings& settings) {
   auto code = RequiredText(args, "code", kMaxCode);
@@ -151,6 +164,11 @@ Status PrepareExecute(Command& command, Environment& env, const json::Value& arg
   command.spec.argv = {*python, ""};
   if (auto added = AddStrings(command.spec.argv, args, "args", 4096); !added) return added;
   command.spec.code = std::move(*code);
+  if (settings.warm_python && !ChangesInterpreter(args)) {
+    Environment warm = Defaults(settings);
+    warm.Set("CLARA_PRELOAD", settings.preload);
+    command.spec.warm_env = warm.Take();
+  }
   // A name that no module of the user's has: python puts the file's folder first on sys.path.
   command.spec.code_name = "__main__.py";
   command.spec.code_arg = 1;

@@ -26,6 +26,8 @@ struct CommandSettings {
   std::string python;            // absolute path; empty: looked for in the system folders
   bool python_of_path = false;   // python is what PATH finds at the start, or there is none (python.h)
   std::vector<std::string> env;  // "NAME=value", over the defaults
+  bool warm_python = false;      // runs may be forks of an interpreter that is started already
+  std::string preload;           // modules it has loaded then, by commas
 };
 
 // How the end of a command is told.

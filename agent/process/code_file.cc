@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/process/code_file.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/fsuid.h>
 #include <sys/stat.h>
@@ -41,13 +42,17 @@ int CodeFile::CreateIn(std::string folder, const Identity& identity, const std::
                        std::string_view text) {
   const AsUserOnDisk as_user(identity);
   identity_ = &identity;
-  name_ = name;
   if (as_user.failed()) return EPERM;
   if (mkdtemp(folder.data()) == nullptr) return errno;
   folder_ = folder;
-  path_ = folder_ + "/" + name;
   dir_.Reset(open(folder_.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!dir_) return errno;
+  return Write(name, text);
+}
+
+int CodeFile::Write(const std::string& name, std::string_view text) {
+  name_ = name;
+  path_ = folder_ + "/" + name;
   const Fd file(openat(dir_.get(), name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!file) return errno;
   while (!text.empty()) {
@@ -57,6 +62,37 @@ int CodeFile::CreateIn(std::string folder, const Identity& identity, const std::
     text.remove_prefix(static_cast<size_t>(n));
   }
   return 0;
+}
+
+int CodeFile::Replace(const std::string& name, std::string_view text) {
+  if (folder_.empty()) return ENOENT;
+  const AsUserOnDisk as_user(*identity_);
+  if (as_user.failed()) return EPERM;
+  if (unlinkat(dir_.get(), name_.c_str(), 0) < 0 && errno != ENOENT) return errno;
+  return Write(name, text);
+}
+
+bool CodeFile::Clear() {
+  if (folder_.empty()) return false;
+  const AsUserOnDisk as_user(*identity_);
+  if (as_user.failed()) return false;
+  unlinkat(dir_.get(), name_.c_str(), 0);
+  // Still the folder of that path, and empty?
+  struct stat made, found;
+  if (fstat(dir_.get(), &made) < 0 || stat(folder_.c_str(), &found) < 0 || made.st_ino != found.st_ino ||
+      made.st_dev != found.st_dev)
+    return false;
+  const int fd = openat(dir_.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  DIR* dir = fd < 0 ? nullptr : fdopendir(fd);
+  if (dir == nullptr) {
+    if (fd >= 0) close(fd);
+    return false;
+  }
+  bool empty = true;
+  while (const dirent* entry = readdir(dir))
+    empty = empty && (std::string_view(entry->d_name) == "." || std::string_view(entry->d_name) == "..");
+  closedir(dir);
+  return empty;
 }
 
 void CodeFile::Remove() {

@@ -42,11 +42,16 @@ class CodeFile {
   // In the temporary folder, or in the workspace where that is full. 0 or an errno. `identity` must outlive
   // the object.
   int Create(const Identity& identity, const std::string& name, std::string_view text);
+  // Another file in the same folder, in place of the one before. 0 or an errno.
+  int Replace(const std::string& name, std::string_view text);
+  // Takes the file away, keeps the folder. False: it is not as it was made, somebody has put something there.
+  bool Clear();
   // What the code itself put into the folder is the user's and stays.
   void Remove();
   const std::string& path() const { return path_; }
 
  private:
+  int Write(const std::string& name, std::string_view text);
   int CreateIn(std::string folder, const Identity& identity, const std::string& name, std::string_view text);
 
   const Identity* identity_ = nullptr;

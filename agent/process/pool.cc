@@ -21,6 +21,8 @@ namespace {
 
 constexpr size_t kKeepIdle = 2;
 constexpr int64_t kIdleTime = 5 * kSecond;
+// As many runs of Python as may begin at once without the start of an interpreter.
+constexpr size_t kKeepWarm = 2;
 // A supervisor that does not answer is stopped or starved: the agent then kills in its place, and last the
 // supervisor itself.
 constexpr int64_t kKillCheck = 40 * kMs;
@@ -56,10 +58,20 @@ class SupervisorPool::Job {
   Sweeper sweeper;
 };
 
-SupervisorPool::SupervisorPool(Loop& loop, const Identity& identity)
+SupervisorPool::SupervisorPool(Loop& loop, const Identity& identity, int64_t warm_time_ns)
     : loop_(loop),
       identity_(identity),
-      idle_timer_(loop, [this] { ReleaseIdle(); }),
+      warm_time_ns_(warm_time_ns),
+      idle_timer_(loop,
+                  [this] {
+                    for (Job* job : idle_) Discard(job);
+                    idle_.clear();
+                  }),
+      warm_timer_(loop,
+                  [this] {
+                    for (Job* job : warm_) Discard(job);
+                    warm_.clear();
+                  }),
       orphan_timer_(loop, [this] {
         orphans_.Forget();
         SweepOrphans();
@@ -127,14 +139,15 @@ Result<SupervisorPool::Job*> SupervisorPool::Start(const StartSpec& spec, const 
   const std::string bytes = spec.Serialize();
   for (;;) {
     Job* job = nullptr;
-    const bool fresh = idle_.empty();
+    auto& waiting = spec.warm_env.empty() || warm_.empty() ? idle_ : warm_;
+    const bool fresh = waiting.empty();
     if (fresh) {
       auto spawned = Spawn();
       if (!spawned) return spawned.error();
       job = *spawned;
     } else {
-      job = idle_.back();
-      idle_.pop_back();
+      job = waiting.back();
+      waiting.pop_back();
     }
     if (Send(job, bytes, fds)) {
       job->client = &client;
@@ -195,13 +208,20 @@ void SupervisorPool::OnSocket(Job* job) {
   --busy_;
   job->overdue.Cancel();
   job->killing = false;
-  if (idle_.size() < kKeepIdle) {
+  Rest(job, report.warm != 0);
+  client->OnReport(report);
+}
+
+void SupervisorPool::Rest(Job* job, bool warm) {
+  if (warm && warm_.size() < kKeepWarm) {
+    warm_.push_back(job);
+    warm_timer_.Arm(NowNs() + warm_time_ns_);
+  } else if (!warm && idle_.size() < kKeepIdle) {
     idle_.push_back(job);
     idle_timer_.Arm(NowNs() + kIdleTime);
   } else {
     Discard(job);
   }
-  client->OnReport(report);
 }
 
 void SupervisorPool::Discard(Job* job) {
@@ -212,8 +232,11 @@ void SupervisorPool::Discard(Job* job) {
 
 void SupervisorPool::ReleaseIdle() {
   idle_timer_.Cancel();
-  for (Job* job : idle_) Discard(job);
-  idle_.clear();
+  warm_timer_.Cancel();
+  for (auto* list : {&idle_, &warm_}) {
+    for (Job* job : *list) Discard(job);
+    list->clear();
+  }
 }
 
 void SupervisorPool::Warm() {
@@ -246,6 +269,7 @@ void SupervisorPool::OnSupervisorDied(Job* job) {
   // It may have answered before it died.
   if (job->client != nullptr && job->socket) OnSocket(job);
   std::erase(idle_, job);
+  std::erase(warm_, job);
   if (job->client != nullptr) {
     --busy_;
     lost_.push_back(job->client);

@@ -40,7 +40,8 @@ class SupervisorPool {
  public:
   class Job;
 
-  SupervisorPool(Loop& loop, const Identity& identity);
+  // `warm_time_ns`: how long interpreters are kept after the last run; 0: none are.
+  SupervisorPool(Loop& loop, const Identity& identity, int64_t warm_time_ns = 0);
   ~SupervisorPool();
 
   // `fds`: stdin, stdout, stderr and, for a task, the result pipe; copies stay with the caller, who closes
@@ -54,7 +55,7 @@ class SupervisorPool {
   void Reap();
   // Forks a supervisor ahead of the first command; failure is left for that command to report.
   void Warm();
-  // Ends the idle supervisors now.
+  // Ends the idle supervisors now, those with an interpreter too.
   void ReleaseIdle();
   size_t busy() const { return busy_; }
   bool empty() const { return jobs_.empty(); }
@@ -67,13 +68,17 @@ class SupervisorPool {
   void OnSupervisorDied(Job* job);
   void SweepOrphans();
   void Discard(Job* job);
+  void Rest(Job* job, bool warm);
 
   Loop& loop_;
   Identity identity_;
+  int64_t warm_time_ns_;
   std::map<pid_t, std::unique_ptr<Job>> jobs_;
   std::vector<Job*> idle_;
+  std::vector<Job*> warm_;  // idle, each with an interpreter that is started already
   size_t busy_ = 0;
   Timer idle_timer_;
+  Timer warm_timer_;
   Timer orphan_timer_;
   Sweeper orphans_;
   std::vector<JobClient*> lost_;

@@ -65,6 +65,8 @@ std::string StartSpec::Serialize() const {
   PutText(out, code);
   PutText(out, code_name);
   PutNumber(out, code_arg);
+  PutList(out, warm_env);
+  PutNumber(out, long_lived);
   PutText(out, task);
   PutText(out, task_args);
   return out;
@@ -79,11 +81,14 @@ std::optional<StartSpec> StartSpec::Parse(std::string_view bytes) {
   spec.code = reader.Text();
   spec.code_name = reader.Text();
   spec.code_arg = reader.Number();
+  spec.warm_env = reader.List();
+  spec.long_lived = reader.Number();
   spec.task = reader.Text();
   spec.task_args = reader.Text();
   if (!reader.Finished()) return std::nullopt;
   if (spec.task.empty() && spec.argv.empty()) return std::nullopt;
   if (!spec.code_name.empty() && spec.code_arg >= spec.argv.size()) return std::nullopt;
+  if (!spec.warm_env.empty() && (spec.code_name.empty() || spec.code_arg != 1)) return std::nullopt;
   return spec;
 }
 

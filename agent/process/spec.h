@@ -29,6 +29,10 @@ struct StartSpec {
   std::string code;
   std::string code_name;  // empty: no code
   uint32_t code_arg = 0;
+  // Not empty: argv is {python, "", arguments…}, and the run may be a fork of an interpreter that was started
+  // ahead in this environment (python/warm_interpreter.h); the supervisor keeps one for the next such run.
+  std::vector<std::string> warm_env;
+  uint32_t long_lived = 0;  // 1: the run goes on for long, so none is kept beside it
   // Not a program but work of ours, done in a process that has become the user (a file operation).
   std::string task;
   std::string task_args;  // JSON object
@@ -45,6 +49,7 @@ struct Report {
   Stage stage = Stage::kNone;  // kNone: it ran, wait_status is valid
   int32_t error = 0;           // errno of the stage
   int32_t wait_status = 0;     // of the main process, as waitpid(2) gives it
+  int32_t warm = 0;            // 1: this supervisor has, or will have, an interpreter that is started already
 };
 
 // Agent to supervisor: a datagram; kStart has the spec behind the word, or in a memfd that comes last among

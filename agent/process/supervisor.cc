@@ -15,11 +15,14 @@
 
 #include <cerrno>
 #include <cstring>
+#include <optional>
+#include <utility>
 
 #include "agent/base/log.h"
 #include "agent/process/code_file.h"
 #include "agent/process/lineage.h"
 #include "agent/process/spec.h"
+#include "agent/python/warm_interpreter.h"
 
 namespace csb::agent {
 namespace {
@@ -31,19 +34,24 @@ constexpr int kResweepMs = 10;
 
 class Supervisor {
  public:
-  explicit Supervisor(const Identity& identity) : identity_(identity) {}
+  explicit Supervisor(const Identity& identity) : identity_(identity), warm_(identity) {}
 
   [[noreturn]] void Run() {
     for (;;) {
       // poll ignores a negative descriptor.
-      pollfd fds[2] = {{closing_ ? -1 : kSocket, POLLIN, 0}, {kSignals, POLLIN, 0}};
-      const int ready = poll(fds, 2, busy_ && killing_ ? kResweepMs : -1);
+      pollfd fds[4] = {{closing_ ? -1 : kSocket, POLLIN, 0},
+                       {kSignals, POLLIN, 0},
+                       {warm_.control(), POLLIN, 0},
+                       {warm_.orders(), POLLIN, 0}};
+      const int ready = poll(fds, 4, busy_ && killing_ ? kResweepMs : -1);
       if (ready < 0 && errno != EINTR) _exit(1);
       if (ready == 0) sweeper_.Forget();
       if (fds[0].revents != 0) TakeOrder();
       if (fds[1].revents != 0) DrainSignals();
+      // Before anything is reaped: what the fork of a run has said decides what its end means.
+      if ((fds[2].revents | fds[3].revents) != 0) warm_.Receive();
       if (busy_) Advance();
-      if (!busy_ && closing_) _exit(0);
+      if (!busy_) Rest();
     }
   }
 
@@ -60,7 +68,7 @@ class Supervisor {
     const ssize_t size = recvmsg(kSocket, &message, MSG_CMSG_CLOEXEC);
     if (size < 0 && (errno == EINTR || errno == EAGAIN)) return;
     if (size < static_cast<ssize_t>(sizeof(Order))) {  // the agent is gone
-      closing_ = killing_ = true;
+      closing_ = killing_ = killing_by_order_ = true;
       return;
     }
     Fd fds[kMaxPassedFds];
@@ -77,7 +85,7 @@ class Supervisor {
     Order order;
     std::memcpy(&order, buffer, sizeof order);
     if (order == Order::kKill) {
-      if (busy_) killing_ = true;
+      if (busy_) killing_ = killing_by_order_ = true;
       return;
     }
     std::string_view bytes(buffer + sizeof order, static_cast<size_t>(size) - sizeof order);
@@ -102,6 +110,30 @@ class Supervisor {
   void Start(std::string_view bytes, Fd* fds, size_t count) {
     auto spec = StartSpec::Parse(bytes);
     if (!spec || count < (spec->task.empty() ? 3u : 4u)) return Answer({Stage::kSpec, EINVAL, 0});
+    warm_spec_.reset();
+    if (!spec->warm_env.empty()) {
+      if (StartWarm(*spec, fds)) return;
+      warm_spec_ = *spec;
+      warm_spec_->code.clear();
+    }
+    StartCold(*spec, fds);
+  }
+
+  // The run as a fork of the interpreter that waits, if there is one.
+  bool StartWarm(StartSpec& spec, Fd* fds) {
+    if (!warm_.Serves(spec) || !warm_.Await()) return false;
+    const pid_t pid = warm_.Launch(spec, {fds[0].get(), fds[1].get(), fds[2].get(), -1});
+    if (pid < 0) return false;
+    Begin(pid);
+    // Should the fork not begin, it is run without one.
+    warm_spec_ = std::move(spec);
+    for (int i = 0; i < 3; ++i) warm_fds_[i] = std::move(fds[i]);
+    warm_run_ = true;
+    return true;
+  }
+
+  void StartCold(StartSpec& spec_given, Fd* fds) {
+    StartSpec* spec = &spec_given;
     if (!spec->code_name.empty()) {
       if (const int error = code_.Create(identity_, spec->code_name, spec->code)) {
         code_.Remove();
@@ -116,7 +148,12 @@ class Supervisor {
       code_.Remove();
       return Answer({child.stage, child.error, 0});
     }
-    main_ = child.pid;
+    Begin(child.pid);
+  }
+
+  void Begin(pid_t main) {
+    main_ = main;
+    warm_run_ = false;
     busy_ = true;
     killing_ = group_killed_ = false;
     report_ = {};
@@ -139,6 +176,11 @@ class Supervisor {
 
   // Reaps; kills once that is asked for or the main process has ended; answers when nothing is left.
   void Advance() {
+    if (warm_run_ && warm_fds_[0] && warm_.begun() == WarmInterpreter::Begun::kYes) {
+      // Its own now; held open here they would hide that the code has closed them.
+      for (Fd& fd : warm_fds_) fd.Reset();
+      std::string().swap(warm_spec_->code);
+    }
     if (main_ > 0 && !group_killed_) {
       // Looked at before it is reaped: until then no other group can have its number.
       siginfo_t info{};
@@ -155,7 +197,11 @@ class Supervisor {
       const pid_t pid = waitpid(-1, &status, WNOHANG | __WALL);
       if (pid > 0) {
         sweeper_.Reaped(pid);
+        if (warm_.alive()) warm_.Receive();
+        warm_.Reaped(pid);
         if (pid == main_) {
+          if (warm_run_ && warm_.begun() != WarmInterpreter::Begun::kYes && !killing_by_order_)
+            return NotBegun();
           report_.wait_status = status;
           main_ = -1;
           killing_ = true;
@@ -163,14 +209,52 @@ class Supervisor {
         continue;
       }
       if (pid < 0 && errno == EINTR) continue;
-      if (pid < 0) {  // ECHILD
-        busy_ = killing_ = false;
-        code_.Remove();
-        return Answer(report_);
-      }
+      if (pid < 0) return End();  // ECHILD
       break;
     }
-    if (killing_) sweeper_.Sweep(getpid());
+    if (!killing_) return;
+    const size_t left = sweeper_.Sweep(getpid(), [this](pid_t pid) { return warm_.Owns(pid); });
+    if (left == 0 && main_ < 0) End();
+  }
+
+  void End() {
+    if (warm_run_) warm_.Finish();
+    busy_ = killing_ = killing_by_order_ = warm_run_ = false;
+    for (Fd& fd : warm_fds_) fd.Reset();
+    code_.Remove();
+    report_.warm = warm_spec_ && warm_spec_->long_lived == 0 && warm_.hopeful() ? 1 : 0;
+    Answer(report_);
+  }
+
+  // The fork ended before any of the code ran.
+  void NotBegun() {
+    main_ = -1;
+    warm_.Finish();
+    warm_run_ = false;
+    busy_ = killing_ = false;
+    if (warm_.begun() == WarmInterpreter::Begun::kNoFolder) {
+      for (Fd& fd : warm_fds_) fd.Reset();
+      return Answer({Stage::kCwd, warm_.folder_error(), 0, 1});
+    }
+    warm_.Drop();
+    StartCold(*warm_spec_, warm_fds_);
+    for (Fd& fd : warm_fds_) fd.Reset();
+  }
+
+  // Between commands: what has ended is reaped, an interpreter for the next run is seen to.
+  void Rest() {
+    if (closing_) warm_.Drop();
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG | __WALL)) > 0 || (pid < 0 && errno == EINTR)) {
+      if (pid < 0) continue;
+      sweeper_.Reaped(pid);
+      warm_.Receive();
+      warm_.Reaped(pid);
+    }
+    if (closing_ && pid < 0) _exit(0);
+    if (closing_) sweeper_.Sweep(getpid());
+    if (!closing_ && warm_spec_ && warm_spec_->long_lived == 0) warm_.Start(*warm_spec_);
   }
 
   void Answer(const Report& report) {
@@ -181,10 +265,15 @@ class Supervisor {
   const Identity& identity_;
   Sweeper sweeper_;
   CodeFile code_;
+  WarmInterpreter warm_;
+  std::optional<StartSpec> warm_spec_;  // of the last run, if it was of Python
+  Fd warm_fds_[3];
+  bool warm_run_ = false;
   Report report_;
   pid_t main_ = -1;
   bool busy_ = false;
   bool killing_ = false;
+  bool killing_by_order_ = false;  // and not because the main process has ended
   bool group_killed_ = false;
   bool closing_ = false;
 };

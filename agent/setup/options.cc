@@ -22,6 +22,14 @@ std::optional<uint32_t> Number(const std::string& text, uint32_t most) {
   return static_cast<uint32_t>(value);
 }
 
+bool IsModuleList(const std::string& text) {
+  for (const char c : text)
+    if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+          c == '.' || c == ','))
+      return false;
+  return text.size() <= 4096;
+}
+
 Status Apply(Options& options, const std::string& name, const std::string& value,
              std::optional<uint32_t>& group) {
   ServerOptions& server = options.server;
@@ -58,12 +66,18 @@ Status Apply(Options& options, const std::string& name, const std::string& value
     server.commands.env.push_back(value);
     return {};
   }
-  if (name == "--idle-timeout") {
+  if (name == "--idle-timeout" || name == "--warm-python") {
     char* end = nullptr;
     const double seconds = std::strtod(value.c_str(), &end);
     if (value.empty() || *end != 0 || !std::isfinite(seconds) || seconds < 0 || seconds > 1e9)
       return Wrong(name, "needs a number of seconds, 0 or more");
-    server.idle_timeout_ns = static_cast<int64_t>(seconds * static_cast<double>(kSecond));
+    int64_t& target = name == "--idle-timeout" ? server.idle_timeout_ns : server.warm_time_ns;
+    target = static_cast<int64_t>(seconds * static_cast<double>(kSecond));
+    return {};
+  }
+  if (name == "--preload") {
+    if (!IsModuleList(value)) return Wrong(name, "needs names of modules, separated by commas");
+    server.commands.preload = value;
     return {};
   }
   // -1 means "unchanged" to setresuid and its kin.
@@ -140,6 +154,7 @@ Result<Options> ParseOptions(const std::vector<std::string>& arguments) {
   if (options.help || options.version || options.report) return options;
   if (auto checked = Check(options, group.has_value()); !checked) return checked.error();
   ServerOptions& server = options.server;
+  server.commands.warm_python = server.warm_time_ns > 0;
   server.identity.gid = group.value_or(server.identity.uid);
   server.identity.workspace = server.commands.workspace;
   server.identity.tmp = server.commands.tmp;

@@ -66,6 +66,8 @@ inline constexpr std::string_view kUsage =
     "  --env NAME=VALUE      add to the environment of commands; may be repeated\n"
     "  --python PATH         the interpreter of execute and pip (python3 of the system folders);\n"
     "                        auto: the python3 of the commands' PATH\n"
+    "  --warm-python SEC     keep a started interpreter for so long after a run of Python (300; 0: none)\n"
+    "  --preload NAMES       modules that it loads ahead, separated by commas\n"
     "  --oom-events FILE     memory.events or memory.oom_control of the sandbox's cgroup\n"
     "  --hosts               write localhost to an /etc/hosts that is missing or empty\n"
     "  --lo                  bring the loopback interface up\n"
