@@ -32,6 +32,10 @@ constexpr int kSignals = 4;
 // A kill normally goes forward on SIGCHLD alone; this only covers a process that slipped between two sweeps.
 constexpr int kResweepMs = 10;
 
+// A fork begins at once. One that does not was stopped by the user's other code, or the machine has no time.
+constexpr int kBeginCheckMs = 50;
+constexpr int kBeginChecks = 100;
+
 class Supervisor {
  public:
   explicit Supervisor(const Identity& identity) : identity_(identity), warm_(identity) {}
@@ -43,9 +47,11 @@ class Supervisor {
                        {kSignals, POLLIN, 0},
                        {warm_.control(), POLLIN, 0},
                        {warm_.orders(), POLLIN, 0}};
-      const int ready = poll(fds, 4, busy_ && killing_ ? kResweepMs : -1);
+      const bool beginning = warm_run_ && warm_.begun() == WarmInterpreter::Begun::kNotYet;
+      const int ready = poll(fds, 4, busy_ && killing_ ? kResweepMs : beginning ? kBeginCheckMs : -1);
       if (ready < 0 && errno != EINTR) _exit(1);
       if (ready == 0) sweeper_.Forget();
+      if (ready == 0 && beginning) WakeFork();
       if (fds[0].revents != 0) TakeOrder();
       if (fds[1].revents != 0) DrainSignals();
       // Before anything is reaped: what the fork of a run has said decides what its end means.
@@ -132,6 +138,13 @@ class Supervisor {
     return true;
   }
 
+  void WakeFork() {
+    if (++begin_checks_ < kBeginChecks)
+      kill(main_, SIGCONT);
+    else
+      kill(main_, SIGKILL);  // run without once it is reaped
+  }
+
   void StartCold(StartSpec& spec_given, Fd* fds) {
     StartSpec* spec = &spec_given;
     if (!spec->code_name.empty()) {
@@ -154,6 +167,7 @@ class Supervisor {
   void Begin(pid_t main) {
     main_ = main;
     warm_run_ = false;
+    begin_checks_ = 0;
     busy_ = true;
     killing_ = group_killed_ = false;
     report_ = {};
@@ -269,6 +283,7 @@ class Supervisor {
   std::optional<StartSpec> warm_spec_;  // of the last run, if it was of Python
   Fd warm_fds_[3];
   bool warm_run_ = false;
+  int begin_checks_ = 0;
   Report report_;
   pid_t main_ = -1;
   bool busy_ = false;

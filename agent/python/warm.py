@@ -173,6 +173,10 @@ def _serve():
     for entry in list(sys.path_importer_cache):
         if not entry.startswith(sys.base_prefix + "/lib"):
             del sys.path_importer_cache[entry]
+    # What was frozen is never collected, nor what it refers to. The module of the code is to be, at the end.
+    main = type(sys)("__main__")
+    main.__dict__.update(sys.modules["__main__"].__dict__)
+    sys.modules["__main__"] = main
     # random seeds itself anew in a fork.
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
