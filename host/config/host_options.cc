@@ -51,6 +51,13 @@ constexpr csb_option kOptions[] = {
      "30", "Seconds that Python code may run when the request says nothing.", nullptr, 0.001, 604800},
     {kSize, CSB_OPTION_SECONDS, "sandbox.max_execution_timeout", "SANDBOX_MAX_EXECUTION_TIMEOUT", "300",
      "Most seconds that a request may ask for; more is refused.", nullptr, 0.001, 604800},
+    {kSize, CSB_OPTION_SECONDS, "sandbox.warm_python", nullptr, "300",
+     "Seconds that a sandbox keeps a started Python after a run, which the next run is forked from; 0: each "
+     "run starts its own.",
+     nullptr, 0, 604800},
+    {kSize, CSB_OPTION_STRING, "sandbox.preload", nullptr, nullptr,
+     "Python modules that it has loaded then, such as numpy,pandas: importing them costs a run nothing.",
+     nullptr, 0, 0},
     {kSize, CSB_OPTION_SECONDS, "sandbox.create_timeout", "SANDBOX_CREATE_TIMEOUT", "60",
      "Seconds that making a sandbox may take; virtual machines boot in that time.", nullptr, 1, 3600},
     {kSize, CSB_OPTION_STRING, "sandbox.allow_unenforced", nullptr, nullptr,

@@ -151,6 +151,8 @@ SandboxView Builder::View(const Paths& paths, const Limits& limits, const EtcFol
   if (view.tmp_bytes == 0)
     view.tmp_bytes = limits.memory == 0 ? kMostTmp : std::min(kMostTmp, limits.memory / 2);
   view.agent_options = {"--idle-timeout", std::to_string(options_.idle_timeout), "--python", options_.python};
+  view.agent_options.insert(view.agent_options.end(), options_.python_options.begin(),
+                            options_.python_options.end());
   for (const std::string& variable : UserEnvironment()) {
     view.agent_options.push_back("--env");
     view.agent_options.push_back(variable);

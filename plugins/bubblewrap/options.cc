@@ -5,6 +5,7 @@
 
 #include "clara_sandbox/cpp/plugin.h"
 #include "plugins/common/folders.h"
+#include "plugins/common/python_options.h"
 #include "plugins/common/small_file.h"
 
 namespace csb::bwrap {
@@ -130,6 +131,7 @@ Result<Options> ReadOptions(const HostRef& host) {
   if (!network) return Error{CSB_E_INVALID, "bubblewrap." + network.error().message, "", false};
   out.limits.network = *network;
   out.idle_timeout = host.Number("bubblewrap.timeout", 900);
+  out.python_options = PythonOptions(host);
   out.tmp_bytes = static_cast<uint64_t>(host.Int("bubblewrap.tmp", 0));
   out.bwrap = FindProgram(host, "bubblewrap.bwrap", "bwrap");
   out.pasta = FindProgram(host, "bubblewrap.pasta", "pasta");

@@ -20,9 +20,10 @@ namespace csb::bwrap {
 std::span<const csb_option> DeclaredOptions();
 
 struct Options {
-  Limits limits;              // of a sandbox whose create asks for nothing else
-  double idle_timeout = 900;  // seconds; 0: never
-  uint64_t tmp_bytes = 0;     // 0: half of the memory limit, at most 1 GiB
+  Limits limits;                            // of a sandbox whose create asks for nothing else
+  std::vector<std::string> python_options;  // of the agent (plugins/common/python_options.h)
+  double idle_timeout = 900;                // seconds; 0: never
+  uint64_t tmp_bytes = 0;                   // 0: half of the memory limit, at most 1 GiB
   std::string bwrap, agent, launcher, pasta, python;
   std::string data_dir;        // workspaces and what outlives a reboot
   std::string state_dir;       // uid claims, templates

@@ -56,6 +56,7 @@ std::vector<std::string> AgentCommand(const Options& options, const ContainerSpe
                                   std::to_string(options.idle_timeout),
                                   "--python",
                                   "auto"};
+  out.insert(out.end(), options.python_options.begin(), options.python_options.end());
   if (!spec.blocked.empty()) out.insert(out.end(), {"--block-routes", spec.blocked});
   for (const std::string& variable : Environment(spec.env)) {
     out.push_back("--env");

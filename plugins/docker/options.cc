@@ -8,6 +8,7 @@
 #include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/cpp/plugin.h"
 #include "plugins/common/folders.h"
+#include "plugins/common/python_options.h"
 #include "plugins/common/small_file.h"
 #include "plugins/docker/endpoint.h"
 
@@ -196,6 +197,7 @@ Result<Options> ReadOptions(const HostRef& host) {
     return Wrong("docker.network: \"" + out.limits.network + "\" is not offered",
                  "none, bridge, or the name of a network made with `docker network create`");
   out.idle_timeout = host.Number("docker.timeout", 900);
+  out.python_options = PythonOptions(host);
   if (!ParseUser(host.Text("docker.user", "1000:1000"), &out))
     return Wrong("docker.user: UID:GID in numbers is expected, neither of them 0");
   out.runtime = host.Text("docker.runtime");

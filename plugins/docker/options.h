@@ -32,7 +32,8 @@ struct Options {
   std::vector<std::string> more_images;  // that a create may ask for besides; "*": any
   bool pull = true;
   Limits limits;
-  double idle_timeout = 900;  // seconds
+  std::vector<std::string> python_options;  // of the agent (plugins/common/python_options.h)
+  double idle_timeout = 900;                // seconds
   uint32_t user = 1000, group = 1000;
   std::string runtime;  // empty: the engine's default
   std::string seccomp;  // JSON of a profile, "" for ours, "docker" for the engine's default

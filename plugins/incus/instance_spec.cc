@@ -144,6 +144,7 @@ std::vector<std::string> AgentCommand(const Options& options, const InstanceSpec
              {"--workspace", kWorkspaceInside, "--own-workspace", "--user", std::to_string(options.user),
               "--group", std::to_string(options.group), "--idle-timeout",
               std::to_string(options.idle_timeout), "--python", "auto", "--seccomp", kSeccompInside});
+  out.insert(out.end(), options.python_options.begin(), options.python_options.end());
   if (!options.vm) out.push_back("--close-lxc");
   if (!options.vm && options.boot == Boot::kAgent) {
     out.insert(out.end(), {"--lo", "--hosts"});

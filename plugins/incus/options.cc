@@ -8,6 +8,7 @@
 #include "clara_sandbox/cpp/identity.h"
 #include "clara_sandbox/cpp/plugin.h"
 #include "plugins/common/folders.h"
+#include "plugins/common/python_options.h"
 
 namespace csb::incus {
 namespace {
@@ -235,6 +236,7 @@ Result<Options> ReadOptions(const HostRef& host) {
     return Wrong("incus.network: \"" + out.limits.network + "\" is not offered",
                  "none, bridge, or the name of a network made with `incus network create`");
   out.idle_timeout = host.Number("incus.timeout", 900);
+  out.python_options = PythonOptions(host);
   if (!ParseUser(host.Text("incus.user", "1000:1000"), &out))
     return Wrong("incus.user: UID:GID in numbers is expected, neither of them 0");
   out.pool = host.Text("incus.pool");

@@ -35,7 +35,8 @@ struct Options {
   Boot boot = Boot::kAgent;
   std::optional<ChannelKind> channel;  // nullopt: found out
   Limits limits;
-  double idle_timeout = 900;  // seconds
+  std::vector<std::string> python_options;  // of the agent (plugins/common/python_options.h)
+  double idle_timeout = 900;                // seconds
   uint32_t user = 1000, group = 1000;
   std::string pool;    // storage; "": the default profile's, else the best there is
   std::string target;  // "": placed by us; a member, or "@group"
