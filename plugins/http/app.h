@@ -16,6 +16,8 @@
 #include "plugins/http/options.h"
 #include "plugins/http/origin.h"
 #include "plugins/http/rate_limit.h"
+#include "plugins/mcp/peers.h"
+#include "plugins/mcp/provider.h"
 
 namespace boost::asio {
 class io_context;
@@ -75,6 +77,8 @@ struct App {
   MemoryBudget memory;      // thread-safe
   Idempotency idempotency;  // thread-safe
   OriginPolicy origins;
+  std::shared_ptr<mcp::Provider> mcp;  // what /mcp serves
+  std::shared_ptr<mcp::Peers> mcp_peers = std::make_shared<mcp::Peers>();
   std::string openapi;      // the document
   std::string docs;         // the page
   std::string docs_fields;  // its header fields

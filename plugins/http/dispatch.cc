@@ -72,6 +72,7 @@ class Dispatcher {
       return Fixed(std::move(reply));
     }
     if (!target) return std::move(target).error();
+    if (target->segments == std::vector<std::string>{"mcp"}) return Mcp(result);
     Match match = FindRoute(head_.method, target->segments);
     if (head_.method == "OPTIONS" && !match.allow.empty()) return Options(match.allow);
     if (match.route != nullptr) result.route = match.route->path;
@@ -112,12 +113,34 @@ class Dispatcher {
     return Make(std::move(in), out_);
   }
 
+  // The path of MCP, whose requests are told apart by their bodies.
+  Made Mcp(Dispatched& result) {
+    result.route = "/mcp";
+    if (head_.method == "OPTIONS") return Options("POST, OPTIONS");
+    auto key = Authenticate(nullptr);
+    if (!key) return Unauthorized(key.error(), nullptr);
+    if (head_.method != "POST") {
+      // No stream for messages that nobody asked for, and no session that could be ended.
+      Reply reply = ErrorReply(405, "MCP messages are posted", "POST, OPTIONS");
+      reply.fields = "Allow: POST, OPTIONS\r\n";
+      return Fixed(std::move(reply));
+    }
+    if (!head_.content_encoding.empty() && !SameWord(head_.content_encoding, "identity"))
+      return Fixed(ErrorReply(415, "Content-Encoding: bodies are not decompressed", "send it as it is"));
+    if (head_.content_length.value_or(0) > app_.settings.max_body)
+      return TooLarge("http.max_body", app_.settings.max_body);
+    auto in = MakeMcpIncoming(app_, thread_, head_, *key);
+    if (!in) return Fixed(McpRefusal(in.error()));
+    return McpMessageExchange(app_, thread_, *std::move(in), out_);
+  }
+
   Made Options(const std::string& allow) {
     Reply reply{.status = 204, .content_type = "", .fields = "Allow: " + allow + "\r\n"};
     if (AllowedOrigin(app_.origins, head_.origin))
       reply.fields += "Access-Control-Allow-Methods: " + allow +
                       "\r\nAccess-Control-Allow-Headers: X-API-Key, Authorization, Content-Type, Range, "
-                      "X-Request-Id, Idempotency-Key, X-Sandbox-Instance\r\nAccess-Control-Max-Age: 600\r\n";
+                      "X-Request-Id, Idempotency-Key, X-Sandbox-Instance, MCP-Protocol-Version, Mcp-Method, "
+                      "Mcp-Name, Mcp-Session-Id\r\nAccess-Control-Max-Age: 600\r\n";
     return Fixed(std::move(reply));
   }
 

@@ -8,6 +8,7 @@
 #include "plugins/http/app.h"
 #include "plugins/http/exchange.h"
 #include "plugins/http/incoming.h"
+#include "plugins/http/mcp_incoming.h"
 
 namespace csb::http {
 
@@ -22,6 +23,8 @@ std::unique_ptr<Exchange> FileJsonExchange(App&, ThreadState&, Incoming, Respond
 std::unique_ptr<Exchange> FileBytesExchange(App&, ThreadState&, Incoming, Responder&);
 std::unique_ptr<Exchange> FileWriteJsonExchange(App&, ThreadState&, Incoming, Responder&);
 std::unique_ptr<Exchange> FileUploadExchange(App&, ThreadState&, Incoming, Responder&);
+// A message of an MCP client.
+std::unique_ptr<Exchange> McpMessageExchange(App&, ThreadState&, McpIncoming, Responder&);
 // An answer that is known already.
 std::unique_ptr<Exchange> FixedExchange(Reply, Responder&);
 

@@ -150,6 +150,11 @@ constexpr csb_option kOptions[] = {
     Option(
         {.key = "http.allowed_origins",
          .help = "Web origins, space separated (https://app.example.com), whose pages may send requests."}),
+    Option({.key = "http.mcp_user",
+            .env = "SANDBOX_USER",
+            .default_value = "default",
+            .help = "Whose sandbox the tools at /mcp use when a call names no user_id, and the key is not "
+                    "bound to one user."}),
     Option({.key = "http.access_log",
             .type = CSB_OPTION_BOOL,
             .default_value = "no",
@@ -197,6 +202,7 @@ Settings Settings::From(HostRef host) {
   s.heartbeat = host.Number("http.heartbeat", s.heartbeat);
   s.allowed_hosts = Words(host.Text("http.allowed_hosts"));
   s.allowed_origins = Words(host.Text("http.allowed_origins"));
+  s.mcp_user = host.Text("http.mcp_user", s.mcp_user);
   s.access_log = host.Bool("http.access_log", s.access_log);
   return s;
 }

@@ -36,6 +36,7 @@ struct Settings {
   uint64_t min_rate = 1024;  // bytes a second
   double heartbeat = 15;
   std::vector<std::string> allowed_hosts, allowed_origins;
+  std::string mcp_user = "default";
   bool access_log = false;
 
   static Settings From(HostRef host);

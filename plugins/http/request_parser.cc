@@ -111,6 +111,10 @@ class RequestParser::Impl {
     kExpect = 256,
     kInstance = 512,
     kIdempotencyKey = 1024,
+    kMcpVersion = 2048,
+    kMcpMethod = 4096,
+    kMcpName = 8192,
+    kMcpSession = 16384,
   };
 
   // Beast's parser with views instead of a field container: no allocation a field.
@@ -264,6 +268,22 @@ class RequestParser::Impl {
     if (is("X-Sandbox-Instance")) {
       head_.instance = value;
       return Once(kInstance, "X-Sandbox-Instance");
+    }
+    if (is("MCP-Protocol-Version")) {
+      head_.mcp_version = value;
+      return Once(kMcpVersion, "MCP-Protocol-Version");
+    }
+    if (is("Mcp-Method")) {
+      head_.mcp_method = value;
+      return Once(kMcpMethod, "Mcp-Method");
+    }
+    if (is("Mcp-Name")) {
+      head_.mcp_name = value;
+      return Once(kMcpName, "Mcp-Name");
+    }
+    if (is("Mcp-Session-Id")) {
+      head_.mcp_session = value;
+      return Once(kMcpSession, "Mcp-Session-Id");
     }
     if (is("Idempotency-Key")) {
       head_.idempotency_key = value;

@@ -10,6 +10,7 @@
 #include <sstream>
 #include <vector>
 
+#include "clara_sandbox/cpp/identity.h"
 #include "plugins/http/acceptor.h"
 #include "plugins/http/app.h"
 #include "plugins/http/docs_page.h"
@@ -19,6 +20,7 @@
 #include "plugins/http/reply.h"
 #include "plugins/http/response_head.h"
 #include "plugins/http/transport.h"
+#include "plugins/mcp/sandbox_provider.h"
 
 namespace csb::http {
 
@@ -31,7 +33,8 @@ using TlsContext = std::shared_ptr<asio::ssl::context>;
 class Server::Impl {
  public:
   Impl(Settings settings, HostRef host, ServiceClient service, std::shared_ptr<const KeyRing> keys,
-       TlsContext tls, std::vector<asio::ip::address> addresses, std::vector<int> inherited)
+       TlsContext tls, std::vector<asio::ip::address> addresses, std::vector<int> inherited,
+       std::shared_ptr<mcp::Provider> mcp)
       : app_(std::move(settings), host, service),
         limits_(app_.settings.max_connections, app_.settings.max_connections_per_address),
         tls_(std::move(tls)),
@@ -40,6 +43,7 @@ class Server::Impl {
     app_.origins = {.need_known_host = keys->empty(),
                     .allowed_hosts = app_.settings.allowed_hosts,
                     .allowed_origins = app_.settings.allowed_origins};
+    app_.mcp = std::move(mcp);
     app_.openapi = OpenApiDocument();
     DocsPage docs = MakeDocsPage(app_.openapi);
     app_.docs = std::move(docs.html);
@@ -169,7 +173,8 @@ class Server::Impl {
   bool stopped_ = false;
 };
 
-Result<std::unique_ptr<Server>> Server::Create(HostRef host, ServiceClient service) {
+Result<std::unique_ptr<Server>> Server::Create(HostRef host, ServiceClient service,
+                                               std::shared_ptr<mcp::Provider> mcp) {
   Settings settings = Settings::From(host);
   auto keys = LoadKeys(settings.api_key, settings.keys_file);
   if (!keys) return std::move(keys).error();
@@ -192,9 +197,15 @@ Result<std::unique_ptr<Server>> Server::Create(HostRef host, ServiceClient servi
     if (!loaded) return std::move(loaded).error();
     tls = *std::move(loaded);
   }
+  if (Status good = CheckUserId(settings.mcp_user); !good) {
+    Error error = good.error();
+    error.message = "http.mcp_user: " + error.message;
+    return error;
+  }
+  if (mcp == nullptr) mcp = mcp::MakeSandboxProvider(service, {.user = settings.mcp_user});
   return std::unique_ptr<Server>(
       new Server(std::make_unique<Impl>(std::move(settings), host, service, *std::move(keys), std::move(tls),
-                                        std::move(addresses), *std::move(inherited))));
+                                        std::move(addresses), *std::move(inherited), std::move(mcp))));
 }
 
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

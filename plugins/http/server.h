@@ -10,13 +10,16 @@
 #include <memory>
 
 #include "clara_sandbox/cpp/frontend.h"
+#include "plugins/mcp/provider.h"
 
 namespace csb::http {
 
 class Server : public Frontend {
  public:
   // Errors name the option and what to do: no key beyond loopback, a keys file open to others, …
-  static Result<std::unique_ptr<Server>> Create(HostRef host, ServiceClient service);
+  // `mcp`: what /mcp serves; null: the service.
+  static Result<std::unique_ptr<Server>> Create(HostRef host, ServiceClient service,
+                                                std::shared_ptr<mcp::Provider> mcp = nullptr);
   ~Server() override;
   Status Start(Finished finished) override;
   void Stop() override;

@@ -27,6 +27,8 @@ Message ParseMessage(const json::Value& value) {
   if (method == nullptr && (value.HasMember("result") || value.HasMember("error"))) {
     Message m;
     m.kind = Message::Kind::kResponse;
+    m.id = std::move(id);
+    m.whole = &value;
     return m;
   }
   if (has_id && id.empty())

@@ -23,7 +23,11 @@ inline constexpr int kParseError = -32700;
 inline constexpr int kInvalidRequest = -32600;
 inline constexpr int kMethodNotFound = -32601;
 inline constexpr int kInvalidParams = -32602;
+inline constexpr int kInternalError = -32603;
 inline constexpr int kServerBusy = -32000;
+inline constexpr int kResourceNotFound = -32002;  // legacy revisions; later ones answer kInvalidParams
+inline constexpr int kHeaderMismatch = -32020;    // revision 2026-07-28, as are the next two
+inline constexpr int kMissingCapability = -32021;
 inline constexpr int kUnsupportedVersion = -32022;
 
 struct Message {
@@ -32,6 +36,7 @@ struct Message {
   std::string id;                       // as JSON text: 7 or "seven"; empty: none
   std::string method;                   // of a request or notification
   const json::Value* params = nullptr;  // an object inside Incoming::document, or null for none
+  const json::Value* whole = nullptr;   // kResponse: the message itself, in there too
   int code = 0;                         // kInvalid: what to answer
   std::string error;
 };

@@ -6,8 +6,8 @@
 //   const Revision& r = NegotiateRevision("2025-06-18");   // unknown: the newest legacy one
 //   if (r.structured_content) …
 //
-// A later era that has no initialize hangs in here: its requests name their revision in _meta
-// (kMetaProtocolVersion) and are told apart in session.cc before anything else looks at them.
+// The later era has no initialize: each of its requests names its revision in _meta
+// (kMetaProtocolVersion), and session.cc tells it apart by that before anything else is looked at.
 #pragma once
 
 #include <array>
@@ -22,6 +22,7 @@ struct Revision {
   bool progress_message = false;    // "message" in notifications/progress
   bool structured_content = false;  // outputSchema, structuredContent
   bool titles = false;              // "title" beside "name"
+  bool stateless = false;           // no initialize; _meta in requests, resultType and cache hints in results
 };
 
 // Oldest first. All of the era of initialize.
@@ -42,14 +43,31 @@ inline constexpr std::array kLegacyRevisions = {
 
 inline constexpr const Revision& kNewestLegacy = kLegacyRevisions.back();
 
-// What `initialize` answers: the version asked for when it is served, else the newest.
-constexpr const Revision& NegotiateRevision(std::string_view asked) {
+inline constexpr Revision kModern = {.name = "2026-07-28",
+                                     .annotations = true,
+                                     .progress_message = true,
+                                     .structured_content = true,
+                                     .titles = true,
+                                     .stateless = true};
+
+// Null for a name that is none of them.
+constexpr const Revision* FindLegacy(std::string_view name) {
   for (const Revision& r : kLegacyRevisions)
-    if (r.name == asked) return r;
-  return kNewestLegacy;
+    if (r.name == name) return &r;
+  return nullptr;
 }
 
-// The member of a request's _meta that names the revision, in the era without initialize.
+// What `initialize` answers: the version asked for when it is served, else the newest.
+constexpr const Revision& NegotiateRevision(std::string_view asked) {
+  const Revision* found = FindLegacy(asked);
+  return found != nullptr ? *found : kNewestLegacy;
+}
+
+// Members of _meta in the era without initialize.
 inline constexpr std::string_view kMetaProtocolVersion = "io.modelcontextprotocol/protocolVersion";
+inline constexpr std::string_view kMetaCapabilities = "io.modelcontextprotocol/clientCapabilities";
+inline constexpr std::string_view kMetaLogLevel = "io.modelcontextprotocol/logLevel";
+inline constexpr std::string_view kMetaServerInfo = "io.modelcontextprotocol/serverInfo";
+inline constexpr std::string_view kMetaSubscription = "io.modelcontextprotocol/subscriptionId";
 
 }  // namespace csb::mcp

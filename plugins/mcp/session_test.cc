@@ -39,27 +39,11 @@ TEST_F(SessionTest, InitializeIsNeverRefused) {
 TEST_F(SessionTest, PingAndUnknownMethods) {
   Say(R"({"jsonrpc":"2.0","id":"p","method":"ping"})");
   EXPECT_EQ(json::ToString(ResultOf(Take())), "{}");
-  Say(R"({"jsonrpc":"2.0","id":2,"method":"resources/list"})");
+  Say(R"({"jsonrpc":"2.0","id":2,"method":"prompts/list"})");
   EXPECT_EQ(Code(Take()), -32601);
   Say(R"({"jsonrpc":"2.0","method":"notifications/none"})");
   Say(R"({"jsonrpc":"2.0","id":9,"result":{}})");
   EXPECT_TRUE(Silent());
-}
-
-// The era without initialize is told from the others by _meta; it is not served yet and says so.
-TEST_F(SessionTest, LaterEraIsRefusedWithTheVersionsThatAreServed) {
-  const std::string meta = R"("_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"})";
-  Say(R"({"jsonrpc":"2.0","id":1,"method":"tools/list","params":{)" + meta + "}}");
-  const auto answer = Take();
-  EXPECT_EQ(Code(answer), -32022);
-  EXPECT_THAT(last_, HasSubstr(R"("2025-11-25")"));
-  EXPECT_THAT(last_, HasSubstr(R"("requested":"2026-07-28")"));
-  Initialize();
-  Say(R"({"jsonrpc":"2.0","id":2,"method":"tools/list","params":{)" + meta + "}}");
-  EXPECT_EQ(Code(Take()), 0) << "initialize chose the era of this session";
-  Open({});
-  Say(R"({"jsonrpc":"2.0","id":1,"method":"server/discover"})");
-  EXPECT_EQ(Code(Take()), -32601);
 }
 
 struct Bad {

@@ -18,6 +18,7 @@
 #include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/testing/fake_host.h"
 #include "clara_sandbox/testing/fake_service.h"
+#include "plugins/mcp/sandbox_provider.h"
 #include "plugins/mcp/session.h"
 
 namespace csb::mcp::testing {
@@ -59,14 +60,18 @@ class Running : public Operation {
 class SessionTest : public ::testing::Test {
  protected:
   SessionTest() { Open({}); }
-  void Open(ToolOptions options) {
+  void Open(ToolOptions options, SessionOptions session = {}) {
     session_.reset();
-    session_ = std::make_unique<McpSession>(service_.client(), options, [this](std::string line) {
-      const std::lock_guard lock(mu_);
-      EXPECT_EQ(line.find('\n'), std::string::npos);
-      sent_.push_back(std::move(line));
-      changed_.notify_all();
-    });
+    session_ = std::make_unique<McpSession>(
+        MakeSandboxProvider(service_.client(), options),
+        [this](Outgoing out) {
+          const std::lock_guard lock(mu_);
+          EXPECT_EQ(out.text.find('\n'), std::string::npos);
+          sent_.push_back(std::move(out.text));
+          statuses_.push_back(out.http_status);
+          changed_.notify_all();
+        },
+        std::move(session));
   }
   void Initialize(const std::string& revision = "2025-11-25") {
     Say(R"({"jsonrpc":"2.0","id":"init","method":"initialize","params":{"protocolVersion":")" + revision +
@@ -130,6 +135,7 @@ class SessionTest : public ::testing::Test {
   std::mutex mu_;
   std::condition_variable changed_;
   std::vector<std::string> sent_;
+  std::vector<int> statuses_;  // of what is in sent_
   size_t taken_ = 0;
   std::string last_;
   std::vector<std::shared_ptr<Running>> running_;

@@ -14,6 +14,7 @@
 
 #include "clara_sandbox/cpp/identity.h"
 #include "plugins/common/errno_error.h"
+#include "plugins/mcp/sandbox_provider.h"
 #include "plugins/stdio/line_splitter.h"
 
 namespace csb::stdio {
@@ -79,10 +80,11 @@ Status StdioFrontend::Start(Finished finished) {
       Wake();
     };
     writer_ = std::make_unique<LineWriter>(out_, std::move(handlers));
-    session_ = std::make_unique<mcp::McpSession>(service_, options_, [this](std::string line) {
-      writer_->Write(std::move(line));
-      if (input_over_) Wake();
-    });
+    session_ = std::make_unique<mcp::McpSession>(mcp::MakeSandboxProvider(service_, options_),
+                                                 [this](mcp::Outgoing out) {
+                                                   writer_->Write(std::move(out.text));
+                                                   if (input_over_) Wake();
+                                                 });
     reader_ = std::thread([this] { Read(); });
   } catch (const std::system_error& e) {
     return Error{CSB_E_NO_CAPACITY, std::string("can't start a thread: ") + e.what(), "", true};

@@ -16,6 +16,7 @@
 #include "clara_sandbox/cpp/frontend.h"
 #include "plugins/common/unique_fd.h"
 #include "plugins/mcp/session.h"
+#include "plugins/mcp/tools.h"
 #include "plugins/stdio/line_writer.h"
 
 namespace csb::stdio {
