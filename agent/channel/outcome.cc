@@ -114,6 +114,10 @@ std::string RunPayload(const Ending& ending, const OutcomeInput& input) {
   json::Member(w, "hint", ending.hint);
   if (input.memory_used && std::strcmp(ending.cause, "oom") == 0)
     json::Member(w, "memory_used", *input.memory_used);
+  for (const auto& [name, value] : input.more) {
+    json::Key(w, name);
+    w.RawValue(value.data(), value.size(), rapidjson::kObjectType);
+  }
   w.EndObject();
   w.EndObject();
   return {buffer.GetString(), buffer.GetSize()};

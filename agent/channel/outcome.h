@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "agent/command/command.h"
 #include "agent/process/spec.h"
@@ -31,6 +33,8 @@ struct OutcomeInput {
   double seconds = 0;
   uint64_t stdout_bytes = 0, stderr_bytes = 0, stdout_dropped = 0, stderr_dropped = 0;
   std::string last_line;  // of a task
+  // More members of a run's result: name and JSON text.
+  std::vector<std::pair<std::string, std::string>> more;
 };
 
 std::string DonePayload(const Command& command, const OutcomeInput& input);

@@ -55,6 +55,10 @@ Server::Server(Loop& loop, const ServerOptions& options)
       pool_(loop, options.identity, options.warm_time_ns),
       oom_(options.oom_events),
       context_{loop, pool_, options_.identity, oom_, [this](Stream& stream) { OnFinished(stream); }},
+      contexts_(loop, pool_, options_.commands,
+                [this] {
+                  if (stopping_) ContinueShutdown();
+                }),
       boot_id_(RandomHex()),
       idle_(loop,
             [this] {
@@ -140,7 +144,7 @@ std::string Server::Hello() const {
   json::Member(w, "boot_id", boot_id_);
   json::Member(w, "uptime_ms", (NowNs() - started_ns_) / kMs);
   json::Member(w, "separate_uids", options_.identity.separate);
-  json::Member(w, "running", static_cast<uint64_t>(streams_.size()));
+  json::Member(w, "running", static_cast<uint64_t>(streams_.size() + context_streams_.size()));
   w.EndObject();
   return {buffer.GetString(), buffer.GetSize()};
 }
@@ -153,7 +157,7 @@ std::string Server::Stats() const {
   w.Key("result");
   w.StartObject();
   json::Member(w, "processes", CountProcesses());
-  json::Member(w, "commands", static_cast<uint64_t>(streams_.size()));
+  json::Member(w, "commands", static_cast<uint64_t>(streams_.size() + context_streams_.size()));
   json::Member(w, "uptime_ms", (NowNs() - started_ns_) / kMs);
   w.EndObject();
   w.EndObject();
@@ -193,10 +197,20 @@ void Server::OpenStream(Channel& channel, uint32_t id, bool input, const json::V
   if (!credit) return bad("credit: must be a whole number, 0 or more");
   if (*op == "agent_stats") return channel.Send(Kind::kDone, 0, id, Stats());
   if (stopping_) return Refuse(channel, id, {CSB_E_GONE, "the sandbox is ending", "", true});
-  if (streams_.size() >= kMaxStreams)
+  if (AnswerContexts(channel, id, *op, *args)) return;
+  if (streams_.size() + context_streams_.size() >= kMaxStreams)
     return Refuse(channel, id,
                   {CSB_E_NO_CAPACITY, "too many operations at once in this sandbox (1024)",
                    "wait for some to end", true});
+  if (*op == "execute" &&
+      (json::Find(*args, "context") != nullptr || json::GetBool(*args, "results").value_or(false))) {
+    auto run = ReadContextRequest(*args, options_.commands.workspace);
+    if (!run) return Refuse(channel, id, run.error());
+    run->with_input = input;
+    run->timeout_ms = *timeout_ms;
+    run->credit = *credit;
+    return OpenContext(channel, id, *std::move(run));
+  }
   auto command = PrepareCommand(*op, *args, options_.commands);
   if (!command) return Refuse(channel, id, command.error());
   auto stream =
@@ -204,6 +218,36 @@ void Server::OpenStream(Channel& channel, uint32_t id, bool input, const json::V
   if (auto started = stream->Start(); !started) return Refuse(channel, id, started.error());
   channel.Add(id, *stream);
   streams_.push_back(std::move(stream));
+}
+
+void Server::OpenContext(Channel& channel, uint32_t id, ContextRequest request) {
+  auto stream = std::make_unique<ContextStream>(
+      loop_, contexts_, oom_, channel, id, std::move(request), [this](ContextStream& finished) {
+        loop_.Defer([this, gone = &finished] {
+          std::erase_if(context_streams_, [&](const auto& one) { return one.get() == gone; });
+          if (stopping_) ContinueShutdown();
+        });
+      });
+  if (auto started = stream->Start(); !started) return Refuse(channel, id, started.error());
+  channel.Add(id, *stream);
+  context_streams_.push_back(std::move(stream));
+}
+
+// False: it is another operation.
+bool Server::AnswerContexts(Channel& channel, uint32_t id, std::string_view op, const json::Value& args) {
+  const auto answer = [&](const std::string& result) {
+    channel.Send(Kind::kDone, 0, id, R"({"code":0,"result":)" + result + "}");
+    return true;
+  };
+  if (op == "context_list") return answer(contexts_.List());
+  if (op != "context_delete") return false;
+  const auto name = json::GetString(args, "name");
+  if (!name) {
+    Refuse(channel, id, {CSB_E_INVALID, "name: must be a string", "", false});
+    return true;
+  }
+  return answer(contexts_.Delete(std::string(*name)) ? R"({"status":"deleted"})"
+                                                     : R"({"status":"not_found"})");
 }
 
 void Server::OnFinished(Stream& stream) {
@@ -232,13 +276,15 @@ void Server::Shutdown() {
     stopping_ = true;
     give_up_.Arm(NowNs() + kGrace);
     for (auto& stream : streams_) stream->Cancel();
+    for (auto& stream : context_streams_) stream->Cancel();
+    contexts_.EndAll();
     pool_.ReleaseIdle();
   }
   ContinueShutdown();
 }
 
 void Server::ContinueShutdown() {
-  if (!streams_.empty()) return;
+  if (!streams_.empty() || !context_streams_.empty() || !contexts_.empty()) return;
   pool_.ReleaseIdle();
   if (!pool_.empty()) return;  // until the last supervisor is reaped
   for (auto& channel : channels_) channel->Flush();

@@ -16,6 +16,7 @@
 
 #include "agent/base/loop.h"
 #include "agent/channel/channel.h"
+#include "agent/channel/context_stream.h"
 #include "agent/channel/dialer.h"
 #include "agent/channel/stream.h"
 #include "agent/command/command.h"
@@ -60,6 +61,8 @@ class Server : public ChannelOwner {
   void Refuse(Channel& channel, uint32_t id, const Error& error);
   std::string Hello() const;
   std::string Stats() const;
+  void OpenContext(Channel& channel, uint32_t id, ContextRequest request);
+  bool AnswerContexts(Channel& channel, uint32_t id, std::string_view op, const json::Value& args);
   void OnFinished(Stream& stream);
   void ContinueShutdown();
 
@@ -68,12 +71,14 @@ class Server : public ChannelOwner {
   SupervisorPool pool_;
   OomCounter oom_;
   StreamContext context_;
+  ContextTable contexts_;
   std::string boot_id_;
   int64_t started_ns_ = NowNs();
   Fd signals_;
   Watch signal_watch_;
   std::vector<std::unique_ptr<Channel>> channels_;
   std::vector<std::unique_ptr<Stream>> streams_;
+  std::vector<std::unique_ptr<ContextStream>> context_streams_;
   std::vector<std::unique_ptr<Dialer>> dialers_;
   Timer idle_;
   Timer give_up_;
