@@ -196,7 +196,10 @@ void WarmInterpreter::Say(std::string_view text, pid_t from) {
 
 void WarmInterpreter::Finish() {
   run_ = -1;
-  if (!folder_.Clear()) Drop();
+  if (!alive())
+    folder_.Remove();
+  else if (!folder_.Clear())
+    Drop();
 }
 
 void WarmInterpreter::Reaped(pid_t pid) {
@@ -212,7 +215,8 @@ void WarmInterpreter::Reaped(pid_t pid) {
     ordered_ = ready_ = false;
     control_.Reset();
     orders_.Reset();
-    folder_.Remove();
+    // A run that goes on without it may not have opened its code yet.
+    if (run_ < 0) folder_.Remove();
   }
 }
 

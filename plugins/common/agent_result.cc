@@ -15,6 +15,7 @@ namespace {
 
 constexpr size_t kMaxMessage = 2048;
 constexpr size_t kMaxEventJson = 64 << 10;
+constexpr size_t kMaxResultJson = 1 << 20;  // pictures
 
 Error Bad(std::string what) { return {CSB_E_BAD_REQUEST, std::move(what), "", false}; }
 
@@ -25,8 +26,44 @@ bool IsIntIn(const json::Value* v, int64_t low, int64_t high) {
   return v != nullptr && v->IsInt64() && v->GetInt64() >= low && v->GetInt64() <= high;
 }
 
+bool IsTextUpTo(const json::Value* v, size_t most) { return IsText(v) && v->GetStringLength() <= most; }
+
+// The interpreter that a run was in.
+Status CheckContext(const json::Value& context) {
+  if (!context.IsObject() || !IsTextUpTo(json::Find(context, "name"), 64) ||
+      !IsCount(json::Find(context, "executions")))
+    return Bad("context of the result is wrong");
+  for (const char* name : {"new", "kept", "interrupted"}) {
+    const json::Value* flag = json::Find(context, name);
+    if (flag != nullptr && !flag->IsBool()) return Bad("context of the result is wrong");
+  }
+  const json::Value* lost = json::Find(context, "lost");
+  if (lost != nullptr && !IsTextUpTo(lost, kMaxMessage)) return Bad("context of the result is wrong");
+  return {};
+}
+
+Status CheckContexts(const json::Value& result) {
+  const json::Value* contexts = json::Find(result, "contexts");
+  if (contexts == nullptr || !contexts->IsArray()) return Bad("contexts of the result is wrong");
+  for (const auto& context : contexts->GetArray()) {
+    for (const char* name : {"name", "state", "created_at", "last_used"})
+      if (!context.IsObject() || !IsTextUpTo(json::Find(context, name), 64))
+        return Bad(std::string(name) + " of a context is wrong");
+    for (const char* name : {"executions", "memory"})
+      if (!IsCount(json::Find(context, name))) return Bad(std::string(name) + " of a context is wrong");
+  }
+  return {};
+}
+
+Status CheckShown(const json::Value& shown) {
+  const json::Value* data = json::Find(shown, "data");
+  if (!IsTextUpTo(json::Find(shown, "kind"), 16) || data == nullptr || !data->IsObject())
+    return Bad("a shown result is wrong");
+  return {};
+}
+
 Status CheckProgramResult(const json::Value& result) {
-  static constexpr std::array kCauses = {"exit", "signal", "deadline", "oom", "cancelled"};
+  static constexpr std::array kCauses = {"exit", "signal", "deadline", "oom", "cancelled", "running"};
   if (!IsIntIn(json::Find(result, "exit_code"), 0, 255)) return Bad("exit_code of the result is wrong");
   const auto cause = json::GetString(result, "cause");
   if (!cause || std::find(kCauses.begin(), kCauses.end(), *cause) == kCauses.end())
@@ -42,6 +79,8 @@ Status CheckProgramResult(const json::Value& result) {
     if (text != nullptr && (!text->IsString() || text->GetStringLength() > kMaxMessage))
       return Bad(std::string(name) + " of the result is wrong");
   }
+  if (const json::Value* context = json::Find(result, "context"))
+    if (Status good = CheckContext(*context); !good) return good;
   return {};
 }
 
@@ -69,6 +108,9 @@ Status CheckEntry(const json::Value& entry) {
 
 Status CheckResult(std::string_view op, const json::Value& result) {
   if (RunsProgram(op)) return CheckProgramResult(result);
+  if (op == "context_list") return CheckContexts(result);
+  if (op == "context_delete" && !IsTextUpTo(json::Find(result, "status"), 16))
+    return Bad("status of the result is wrong");
   if (op == "file_read") return CheckReadMeta(result);
   if (op == "file_stat") return CheckEntry(result);
   if (op == "file_write" || op == "file_delete" || op == "file_list")
@@ -178,7 +220,8 @@ Result<AgentOutcome> ParseDone(std::string_view op, std::string_view payload) {
 }
 
 Result<AgentEvent> ParseEvent(uint32_t event, std::string_view payload) {
-  if (payload.size() > kMaxEventJson) return Bad("an event has more than 64 KiB");
+  if (event == CSB_EVENT_RESULT ? payload.size() > kMaxResultJson : payload.size() > kMaxEventJson)
+    return Bad("an event has more than " + std::string(event == CSB_EVENT_RESULT ? "1 MiB" : "64 KiB"));
   auto doc = json::ParseObject(payload);
   if (!doc) return Bad("an event is " + doc.error().message);
   AgentEvent out;
@@ -192,6 +235,9 @@ Result<AgentEvent> ParseEvent(uint32_t event, std::string_view payload) {
       if (!IsIntIn(json::Find(*doc, "stream"), CSB_STREAM_STDOUT, CSB_STREAM_DATA) ||
           !IsCount(json::Find(*doc, "bytes")))
         return Bad("the event of dropped bytes is wrong");
+      break;
+    case CSB_EVENT_RESULT:
+      if (Status good = CheckShown(*doc); !good) return good.error();
       break;
     case CSB_EVENT_PROGRESS:
       if (!IsText(json::Find(*doc, "message"))) return Bad("the event of progress is wrong");

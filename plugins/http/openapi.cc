@@ -55,6 +55,8 @@ void Parameters(Writer& w, const Route& route) {
     Parameter(w, "user_id", "path", true, R"({"type":"string","minLength":1,"maxLength":256})",
               "Whose sandbox: any UTF-8 without control characters; percent-decoded once.");
   for (const Field& field : route.fields)
+    if (field.in == In::kPath) Parameter(w, field.name, "path", true, field.schema, field.doc);
+  for (const Field& field : route.fields)
     if (field.in == In::kQuery) Parameter(w, field.name, "query", field.required, field.schema, field.doc);
   if (route.answer == Answer::kFileWrite)
     Parameter(w, "path", "query", false, kTextSchema, "With raw bytes as the body: the file to write.");

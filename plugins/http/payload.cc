@@ -162,6 +162,12 @@ Result<Payload> BuildPayload(const Route& route, const Target& target, std::stri
   w.StartObject();
   for (const Field& field : route.fields) {
     const std::string_view name = field.name;
+    if (field.in == In::kPath) {
+      const std::string_view text = PathParameter(route, target.segments, name);
+      if (!utf8::Valid(text)) return Invalid(name, "is not valid UTF-8");
+      json::Member(w, name, text);
+      continue;
+    }
     if (field.in == In::kQuery) {
       const auto text = target.Get(name);
       if (target.Repeated(name)) return Invalid(name, "is given twice");

@@ -39,6 +39,8 @@ class ResultAnswer final : public JsonExchange {
         return out_.Respond({.content_type = kPrometheus, .body = std::move(text_)});
       case Answer::kHealth:
         return Health(outcome.result);
+      case Answer::kContext:
+        return OneContext(outcome.result);
       case Answer::kFileList:
       case Answer::kFileDelete:
         return FileWork(outcome.result);
@@ -48,6 +50,17 @@ class ResultAnswer final : public JsonExchange {
   }
 
  private:
+  void OneContext(std::string_view result) {
+    const std::string_view name = PathParameter(*in_.route, in_.target.segments, "name");
+    const auto doc = json::ParseObject(result);
+    const json::Value* contexts = doc ? json::Find(*doc, "contexts") : nullptr;
+    if (contexts != nullptr && contexts->IsArray())
+      for (const auto& context : contexts->GetArray())
+        if (json::GetString(context, "name") == name) return out_.Respond({.body = json::ToString(context)});
+    Fail(
+        {CSB_E_NOT_FOUND, "there is no context of that name", "the next execution with it makes one", false});
+  }
+
   // The service's view, with `docker` as the interface has it, and a status that probes understand.
   void Health(std::string_view result) {
     auto doc = json::ParseObject(result);

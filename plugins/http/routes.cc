@@ -27,6 +27,7 @@ constexpr char kEncodingDoc[] =
     "How stdout and stderr stand in a streamed answer: as text, or with `base64` as the exact bytes.";
 constexpr char kStdinEncodingDoc[] = "How `stdin` stands for bytes.";
 
+constexpr char kName[] = R"({"type":"string","pattern":"^[A-Za-z0-9_.-]{1,64}$"})";
 constexpr Field kCreate[] = {
     {"image", In::kBody, false, kText, "Image to make the sandbox from, where the backend has images."},
     {"memory_limit", In::kBody, false, R"({"type":["string","integer"],"examples":["512m"]})",
@@ -42,6 +43,11 @@ constexpr Field kExecute[] = {
     {"stdin", In::kBody, false, kText, "Standard input; without it there is none."},
     {"stdin_encoding", In::kBody, false, kEncoding, kStdinEncodingDoc},
     {"args", In::kBody, false, R"({"type":"array","items":{"type":"string"}})", "`sys.argv[1:]`."},
+    {"context", In::kBody, false, kName,
+     "Run in the user's interpreter of this name, which keeps variables, imports and open files."},
+    {"results", In::kBody, false, kBool,
+     "Answer what the code shows (figures, tables, the last expression's value) in `results`; on in a "
+     "context."},
     {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
     {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
     {"output", In::kBody, false, kOutput, kOutputDoc},
@@ -100,6 +106,7 @@ constexpr Field kUnzip[] = {
     {"timeout", In::kBody, false, CSB_TIMEOUT(120), kTimeoutDoc},
     {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
+constexpr Field kContext[] = {{"name", In::kPath, true, kName, "Name of the context."}};
 constexpr Field kDestroy[] = {{"purge", In::kQuery, false, kBool, "Remove the files too."}};
 
 constexpr Route kRoutes[] = {
@@ -109,7 +116,8 @@ constexpr Route kRoutes[] = {
      "other calls: they make it on first use. 409 when it lives with other limits.",
      kCreate},
     {"POST", "/sandbox/{user_id}/execute", "execute", CSB_OP_EXECUTE, Answer::kExecution, Access::kKey, "run",
-     "Execution", "Run Python", "Runs code in a fresh interpreter.", kExecute},
+     "Execution", "Run Python", "In a fresh interpreter, or with `context` in one that keeps its state.",
+     kExecute},
     {"POST", "/sandbox/{user_id}/shell", "shell", CSB_OP_SHELL, Answer::kExecution, Access::kKey, "run",
      "Execution", "Run a shell command", "", kShell},
     {"POST", "/sandbox/{user_id}/exec", "exec", CSB_OP_EXEC, Answer::kExecution, Access::kKey, "run",
@@ -119,6 +127,23 @@ constexpr Route kRoutes[] = {
      "Into the workspace: it outlives the sandbox.", kPipInstall},
     {"GET", "/sandbox/{user_id}/pip/list", "pip_list", CSB_OP_PIP_LIST, Answer::kExecution, Access::kKey,
      "run", "Execution", "List Python packages", "", kPipList},
+    {"GET",
+     "/sandbox/{user_id}/contexts",
+     "context_list",
+     CSB_OP_CONTEXT_LIST,
+     Answer::kResult,
+     Access::kKey,
+     "run",
+     "Contexts",
+     "List the contexts",
+     "Interpreters that keep their state between executions. Makes no sandbox.",
+     {}},
+    {"GET", "/sandbox/{user_id}/contexts/{name}", "context_get", CSB_OP_CONTEXT_LIST, Answer::kContext,
+     Access::kKey, "run", "Context", "Tell about a context", "404 when there is none of that name.",
+     kContext},
+    {"DELETE", "/sandbox/{user_id}/contexts/{name}", "context_delete", CSB_OP_CONTEXT_DELETE, Answer::kResult,
+     Access::kKey, "run", "Deleted", "End a context", "The next execution of that name starts a fresh one.",
+     kContext},
     {"GET", "/sandbox/{user_id}/files", "file_list", CSB_OP_FILE_LIST, Answer::kFileList, Access::kKey,
      "files", "FileList", "List a folder", "", kFileList},
     {"GET", "/sandbox/{user_id}/file", "file_read", CSB_OP_FILE_READ, Answer::kFileRead, Access::kKey,
@@ -246,8 +271,10 @@ std::optional<std::string_view> Fit(std::string_view path, const std::vector<std
     const size_t slash = path.find('/');
     const std::string_view part = path.substr(0, slash);
     if (i >= segments.size()) return std::nullopt;
-    if (part.front() == '{')
+    if (part == "{user_id}")
       user = segments[i];
+    else if (part.front() == '{')
+      ;  // PathParameter finds it
     else if (part != segments[i])
       return std::nullopt;
     if (slash == std::string_view::npos) break;
@@ -260,6 +287,19 @@ std::optional<std::string_view> Fit(std::string_view path, const std::vector<std
 }  // namespace
 
 std::span<const Route> Routes() { return kRoutes; }
+
+std::string_view PathParameter(const Route& route, const std::vector<std::string>& segments,
+                               std::string_view name) {
+  const std::string wanted = "{" + std::string(name) + "}";
+  std::string_view path = route.path;
+  for (size_t i = 0; !path.empty(); ++i) {
+    path.remove_prefix(1);
+    const std::string_view part = path.substr(0, path.find('/'));
+    if (part == wanted && i < segments.size()) return segments[i];
+    path.remove_prefix(part.size());
+  }
+  return {};
+}
 
 Match FindRoute(std::string_view method, const std::vector<std::string>& segments) {
   Match match;

@@ -26,6 +26,7 @@ enum class Answer {
   kFileDelete,  // an execution
   kFileList,    // an execution and the entries
   kHealth,      // the result, 503 when unhealthy
+  kContext,     // one member of the result's list, by the path's name; 404 without
   kText,        // stream DATA as text (metrics)
   kOpenApi,     // made here
   kDocs,        // made here
@@ -38,7 +39,7 @@ enum class Access {
   kOperator,  // a key that is not bound to users
 };
 
-enum class In { kQuery, kBody };
+enum class In { kQuery, kBody, kPath };  // kPath: "{name}" of the route's path
 
 struct Field {
   const char* name;
@@ -69,6 +70,10 @@ struct Match {
   std::string user;   // decoded {user_id}; empty also where the path has none
   std::string allow;  // "GET, HEAD, OPTIONS" when the path exists but not with this method
 };
+
+// The decoded segment that stands for "{name}" of the route's path; the request has fitted it.
+std::string_view PathParameter(const Route& route, const std::vector<std::string>& segments,
+                               std::string_view name);
 
 // HEAD finds the GET route.
 Match FindRoute(std::string_view method, const std::vector<std::string>& segments);

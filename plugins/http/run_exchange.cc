@@ -3,6 +3,7 @@
 
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/common/execution_collector.h"
+#include "plugins/common/result_collector.h"
 #include "plugins/http/exchanges.h"
 #include "plugins/http/run_members.h"
 #include "plugins/http/service_exchange.h"
@@ -33,7 +34,10 @@ class BufferedRun final : public JsonExchange {
     collector_->Output(stream, data);
     call_->Credit(data.size());
   }
-  void OnEvent(uint32_t event, std::string_view json) override { collector_->Event(event, json); }
+  void OnEvent(uint32_t event, std::string_view json) override {
+    collector_->Event(event, json);
+    results_.Event(event, json);
+  }
 
   void OnDone(const OutcomeView& outcome) override {
     if (!outcome.ok()) return Fail(outcome.error());
@@ -43,12 +47,17 @@ class BufferedRun final : public JsonExchange {
     json::Writer w(buffer);
     w.StartObject();
     WriteRun(w, in_.route->op, *run, outcome.result);
+    if (in_.route->op == CSB_OP_EXECUTE) {
+      json::Key(w, "results");
+      results_.Write(w);
+    }
     w.EndObject();
     out_.Respond({.body = std::string(buffer.GetString(), buffer.GetSize())});
   }
 
  private:
   std::optional<ExecutionCollector> collector_;
+  ResultCollector results_;
 };
 
 }  // namespace

@@ -13,6 +13,18 @@ void WriteRun(json::Writer& w, uint32_t op, const Execution& run, std::string_vi
   json::Member(w, "stderr_dropped", run.stderr_dropped);
   json::Member(w, "message", std::string_view(run.message));
   json::Member(w, "hint", std::string_view(run.hint));
+  // What only some runs have, as the backend told it.
+  if (op == CSB_OP_EXECUTE || op == CSB_OP_SHELL || op == CSB_OP_EXEC) {
+    const auto told = json::ParseObject(result);
+    if (!told) return;
+    for (const char* name : {"context", "handle", "running"}) {
+      const json::Value* value = json::Find(*told, name);
+      if (value == nullptr) continue;
+      json::Key(w, name);
+      value->Accept(w);
+    }
+    return;
+  }
   if (op != CSB_OP_UNZIP) return;
   const auto doc = json::ParseObject(result);
   if (!doc) return;

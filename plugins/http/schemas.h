@@ -28,17 +28,37 @@ inline constexpr char kSchemas[] = R"json({
   "stdout_dropped": {"type": "integer", "description": "Of stdout_bytes, those between head and tail."},
   "stderr_dropped": {"type": "integer"},
   "message": {"type": "string", "description": "Why the run was ended; empty when it just ended."},
-  "hint": {"type": "string", "description": "What can be done about it."}}},
+  "hint": {"type": "string", "description": "What can be done about it."},
+  "context": {"type": "object", "description": "Of an execution in a context.", "properties": {
+    "name": {"type": "string"}, "executions": {"type": "integer"},
+    "new": {"type": "boolean", "description": "It was started for this execution."},
+    "lost": {"type": "string", "description": "Why the one of that name before is gone, with its state."},
+    "kept": {"type": "boolean", "description": "It goes on; false: it ended, the next starts fresh."},
+    "interrupted": {"type": "boolean"}}},
+  "results": {"type": "array", "description": "Of execute: what the code showed.",
+    "items": {"$ref": "#/components/schemas/Shown"}}}},
+"Shown": {"type": "object", "required": ["kind", "data"], "properties": {
+  "kind": {"enum": ["display", "value"], "description": "value: of the last expression."},
+  "data": {"type": "object", "description": "By MIME type: text, JSON, or base64 of pictures.",
+    "examples": [{"text/plain": "42"}]}}},
+"Context": {"type": "object", "required": ["name", "state"], "properties": {
+  "name": {"type": "string"}, "state": {"enum": ["idle", "busy"]},
+  "created_at": {"type": "string", "format": "date-time"}, "last_used": {"type": "string", "format": "date-time"},
+  "executions": {"type": "integer"}, "memory": {"type": "integer", "description": "Bytes, after its last execution."}}},
+"Contexts": {"type": "object", "required": ["contexts"], "properties": {
+  "contexts": {"type": "array", "items": {"$ref": "#/components/schemas/Context"}}}},
+"Deleted": {"type": "object", "required": ["status"], "properties": {"status": {"enum": ["deleted", "not_found"]}}},
 "Unpacked": {"allOf": [{"$ref": "#/components/schemas/Execution"}, {"type": "object", "properties": {
   "destination": {"type": "string"}, "files": {"type": "integer"}, "folders": {"type": "integer"},
   "links": {"type": "integer"}, "bytes": {"type": "integer"}}}]},
 "ExecutionEvent": {"type": "object", "required": ["event"], "properties": {
-  "event": {"enum": ["stdout", "stderr", "dropped", "progress", "exit", "error"]},
+  "event": {"enum": ["stdout", "stderr", "dropped", "progress", "result", "exit", "error"]},
   "data": {"type": "string", "description": "stdout, stderr: the next piece of text."},
   "encoding": {"enum": ["base64"], "description": "stdout, stderr: `data` is base64 of the exact bytes."},
   "stream": {"enum": ["stdout", "stderr"], "description": "dropped: where."},
   "bytes": {"type": "integer", "description": "dropped: how many bytes are missing here."},
-  "message": {"type": "string", "description": "progress"}},
+  "message": {"type": "string", "description": "progress"},
+  "kind": {"type": "string", "description": "result, with its object `data`, as Shown"}},
   "description": "One line of a stream. `exit` has the members of Execution (with `output` empty), `error` those of Error."},
 "SandboxInfo": {"type": "object", "required": ["user_id", "status"], "properties": {
   "user_id": {"type": "string"},

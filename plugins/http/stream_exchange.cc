@@ -44,6 +44,16 @@ class StreamedRun final : public JsonExchange {
         json::Member(w, "stream", NameOfStream(stream));
         json::Member(w, "bytes", json::GetInt(*doc, "bytes").value_or(0));
       });
+    } else if (event == CSB_EVENT_RESULT) {
+      Flush(CSB_STREAM_STDOUT);
+      Flush(CSB_STREAM_STDERR);
+      Send("result", [&](json::Writer& w) {
+        for (const char* name : {"kind", "data"})
+          if (const json::Value* value = json::Find(*doc, name)) {
+            json::Key(w, name);
+            value->Accept(w);
+          }
+      });
     } else if (event == CSB_EVENT_PROGRESS) {
       Send("progress", [&](json::Writer& w) {
         json::Member(w, "message", json::GetString(*doc, "message").value_or(""));
