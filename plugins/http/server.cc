@@ -202,7 +202,9 @@ Result<std::unique_ptr<Server>> Server::Create(HostRef host, ServiceClient servi
     error.message = "http.mcp_user: " + error.message;
     return error;
   }
-  if (mcp == nullptr) mcp = mcp::MakeSandboxProvider(service, {.user = settings.mcp_user});
+  if (mcp == nullptr)
+    mcp = mcp::MakeSandboxProvider(
+        service, {.user = settings.mcp_user, .yield_after = host.Number("mcp.yield_after", 45)});
   return std::unique_ptr<Server>(
       new Server(std::make_unique<Impl>(std::move(settings), host, service, *std::move(keys), std::move(tls),
                                         std::move(addresses), *std::move(inherited), std::move(mcp))));

@@ -9,6 +9,8 @@
 #include "clara_sandbox/cpp/utf8.h"
 #include "clara_sandbox/operation.h"
 #include "plugins/common/base64.h"
+#include "plugins/mcp/process_answer.h"
+#include "plugins/mcp/text_result.h"
 
 namespace csb::mcp {
 namespace {
@@ -22,57 +24,6 @@ std::string_view ImageType(std::string_view bytes) {
   if (bytes.starts_with("GIF87a") || bytes.starts_with("GIF89a")) return "image/gif";
   if (bytes.size() >= 12 && bytes.starts_with("RIFF") && bytes.substr(8, 4) == "WEBP") return "image/webp";
   return {};
-}
-
-void WriteText(json::Writer& w, std::string_view text) {
-  w.StartObject();
-  json::Member(w, "type", "text");
-  json::Member(w, "text", text);
-  w.EndObject();
-}
-
-// {"content":[{text}],…members…,"isError":…}; `members` writes what stands between.
-template <typename Members>
-std::string TextResult(std::string_view text, bool is_error, Members members) {
-  json::Buffer buffer;
-  json::Writer w(buffer);
-  w.StartObject();
-  json::Key(w, "content");
-  w.StartArray();
-  WriteText(w, text);
-  w.EndArray();
-  members(w);
-  json::Member(w, "isError", is_error);
-  w.EndObject();
-  return {buffer.GetString(), buffer.GetSize()};
-}
-std::string TextResult(std::string_view text, bool is_error) {
-  return TextResult(text, is_error, [](json::Writer&) {});
-}
-
-void AppendLine(std::string& text, std::string_view line) {
-  if (!text.empty() && text.back() != '\n') text += '\n';
-  text.append(line);
-}
-
-// What a model reads: stdout, stderr, and how it ended unless that is "well".
-std::string RunText(const Execution& run) {
-  std::string text = run.output;
-  if (!run.stderr_text.empty()) {
-    AppendLine(text, "[stderr]\n");
-    text += run.stderr_text;
-  }
-  if (!run.message.empty()) {
-    AppendLine(text, "[" + run.message + "]");
-    if (!run.hint.empty()) AppendLine(text, "[hint: " + run.hint + "]");
-  }
-  if (!run.success) AppendLine(text, "[exit code " + std::to_string(run.exit_code) + "]");
-  if (run.truncated)
-    AppendLine(text,
-               "[output was cut: " + std::to_string(run.stdout_bytes) + " bytes of stdout, " +
-                   std::to_string(run.stderr_bytes) +
-                   " of stderr in all; to see the rest write it to a file and use read_file with offset]");
-  return text.empty() ? "(no output)" : text;
 }
 
 }  // namespace
@@ -89,14 +40,12 @@ ToolAnswer::ToolAnswer(const Tool& tool, ToolRequest request, const Revision& re
       request_(std::move(request)),
       revision_(revision),
       max_output_(options.max_output),
-      output_({.head = options.max_output / 2,
-               .tail = options.max_output - options.max_output / 2,
-               .both = options.max_output}) {}
+      run_(options.max_output) {}
 
 RequestView ToolAnswer::Request(std::string_view request_id) const {
   RequestView view;
   view.op = tool_.op;
-  view.flags = tool_.answer == Answer::kWrite ? CSB_REQUEST_INPUT : 0;
+  view.flags = TakesInput() ? CSB_REQUEST_INPUT : 0;
   view.user = request_.user;
   view.request_id = request_id;
   view.payload = request_.payload;
@@ -113,7 +62,12 @@ bool ToolAnswer::Wanted() const {
 
 void ToolAnswer::OnOutput(Call& call, uint32_t stream, std::string_view data) {
   if (tool_.answer != Answer::kRead) {
-    output_.Output(stream, data);
+    if (stream == CSB_STREAM_STDOUT || stream == CSB_STREAM_STDERR) {
+      if (tool_.answer == Answer::kOutput)
+        data_.append(data);  // no more than the limit that was asked for
+      else
+        run_.Output(data);
+    }
     call.Credit(data.size());
     return;
   }
@@ -130,7 +84,7 @@ void ToolAnswer::OnOutput(Call& call, uint32_t stream, std::string_view data) {
 }
 
 void ToolAnswer::OnEvent(uint32_t event, std::string_view json) {
-  output_.Event(event, json);
+  run_.Event(event, json);
   if (event != CSB_EVENT_META || tool_.answer != Answer::kRead) return;
   auto meta = json::ParseObject(json);
   if (!meta) return;  // a plugin's fault; the result will have no data
@@ -144,7 +98,7 @@ void ToolAnswer::OnEvent(uint32_t event, std::string_view json) {
 }
 
 void ToolAnswer::OnInputCredit(Call& call, uint64_t bytes) {
-  if (tool_.answer != Answer::kWrite || eof_sent_) return;
+  if (!TakesInput() || eof_sent_) return;
   const size_t n = static_cast<size_t>(std::min<uint64_t>(bytes, request_.content.size() - sent_));
   const std::string_view piece = std::string_view(request_.content).substr(sent_, n);
   sent_ += n;
@@ -161,38 +115,31 @@ std::string ToolAnswer::Result(const OutcomeView& outcome) {
   }
   switch (tool_.answer) {
     case Answer::kRun:
-      return RunResult(outcome);
+      return run_.Result(outcome.result, revision_);
     case Answer::kRead:
       return ReadResult();
     case Answer::kWrite:
       return WriteResult(outcome);
     case Answer::kList:
       return ListResult(outcome);
+    case Answer::kProcess:
+      return ProcessResult(outcome.result, revision_);
+    case Answer::kProcesses:
+      return ProcessesResult(outcome.result, revision_);
+    case Answer::kOutput:
+      return OutputResult(data_, outcome.result, revision_);
+    case Answer::kInput:
+      return InputResult(outcome.result, revision_);
+    case Answer::kReset:
+      return ResetResult(outcome.result, revision_);
   }
   return ErrorResult({CSB_E_INTERNAL, "a tool without an answer", "", false});
 }
 
 // What a run had printed when it was lost.
 std::string ToolAnswer::PartialOutput() const {
-  if (tool_.answer != Answer::kRun) return {};
-  std::string text;
-  if (output_.standard_output().size() > 0)
-    text = "[stdout until then]\n" + output_.standard_output().Text(max_output_ / 2);
-  if (output_.standard_error().size() > 0)
-    AppendLine(text, "[stderr until then]\n" + output_.standard_error().Text(max_output_ / 2));
-  return text;
-}
-
-std::string ToolAnswer::RunResult(const OutcomeView& outcome) {
-  auto run = output_.Finish(outcome.result);
-  if (!run) return ErrorResult(run.error());
-  return TextResult(RunText(*run), !run->success, [&](json::Writer& w) {
-    if (!revision_.structured_content) return;
-    json::Key(w, "structuredContent");
-    w.StartObject();
-    WriteExecution(w, *run);
-    w.EndObject();
-  });
+  const std::string partial = tool_.answer == Answer::kRun ? run_.Partial() : std::string();
+  return partial.empty() ? partial : "[output until then]\n" + partial;
 }
 
 std::string ToolAnswer::ReadResult() {
@@ -250,13 +197,9 @@ std::string ToolAnswer::WriteResult(const OutcomeView& outcome) {
   if (!path || !size)
     return ErrorResult({CSB_E_INTERNAL, "the backend's answer to write_file is wrong", "", false});
   const std::string text = "Wrote " + std::to_string(*size) + " bytes to " + std::string(*path);
-  return TextResult(text, false, [&](json::Writer& w) {
-    if (!revision_.structured_content) return;
-    json::Key(w, "structuredContent");
-    w.StartObject();
+  return TextResult(text, false, revision_, [&](json::Writer& w) {
     json::Member(w, "path", *path);
     json::Member(w, "size", *size);
-    w.EndObject();
   });
 }
 
@@ -278,23 +221,20 @@ std::string ToolAnswer::ListResult(const OutcomeView& outcome) {
   }
   const bool cut = listed < entries->Size();
   const bool truncated = cut || json::GetBool(*doc, "truncated").value_or(false);
-  BoundedText bounded(max_output_, 0);
-  bounded.Append(json::GetString(*doc, "text").value_or(""));
-  std::string text = bounded.Text();
+  std::string_view all = json::GetString(*doc, "text").value_or("");
+  all = all.substr(0, max_output_);
+  all.remove_suffix(CutCharacter(all));
+  std::string text = utf8::Clean(all);
   if (entries->Empty() && text.empty()) text = "(empty)";
   if (truncated)
     AppendLine(text, "[there are more entries than the first " + std::to_string(listed) +
                          "; list a subfolder, or use run_shell with ls and a pattern]");
-  return TextResult(text, false, [&](json::Writer& w) {
-    if (!revision_.structured_content) return;
-    json::Key(w, "structuredContent");
-    w.StartObject();
+  return TextResult(text, false, revision_, [&](json::Writer& w) {
     json::Member(w, "path", *path);
     json::Key(w, "entries");
     const std::string array = "[" + list + "]";
     w.RawValue(array.data(), array.size(), rapidjson::kArrayType);
     json::Member(w, "truncated", truncated);
-    w.EndObject();
   });
 }
 

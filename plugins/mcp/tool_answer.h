@@ -15,8 +15,8 @@
 #include <string_view>
 
 #include "clara_sandbox/cpp/service_client.h"
-#include "plugins/common/execution_collector.h"
 #include "plugins/mcp/revision.h"
+#include "plugins/mcp/run_answer.h"
 #include "plugins/mcp/tools.h"
 
 namespace csb::mcp {
@@ -38,25 +38,25 @@ class ToolAnswer {
   std::string Result(const OutcomeView& outcome);
 
  private:
-  std::string RunResult(const OutcomeView& outcome);
   std::string ReadResult();
   std::string WriteResult(const OutcomeView& outcome);
   std::string ListResult(const OutcomeView& outcome);
   std::string PartialOutput() const;
   bool Wanted() const;
+  bool TakesInput() const { return tool_.answer == Answer::kWrite || tool_.answer == Answer::kInput; }
 
   const Tool& tool_;
   const ToolRequest request_;
   const Revision& revision_;
   const size_t max_output_;
-  ExecutionCollector output_;
-  // kRead
+  RunAnswer run_;
+  // kRead, kOutput
   std::string data_;
   std::string_view image_type_;
   std::string path_;
   uint64_t file_size_ = 0, offset_ = 0, length_ = 0;
   bool enough_ = false;
-  // kWrite
+  // kWrite, kInput
   size_t sent_ = 0;
   bool eof_sent_ = false;
 };

@@ -36,7 +36,7 @@ class ToolTest : public SessionTest {
   }
 };
 
-TEST_F(ToolTest, ListNamesTheSevenInOrder) {
+TEST_F(ToolTest, ListNamesThemInOrder) {
   Say(R"({"jsonrpc":"2.0","id":1,"method":"tools/list"})");
   const auto answer = Take();
   const json::Value& tools = *json::Find(ResultOf(answer), "tools");
@@ -56,8 +56,9 @@ TEST_F(ToolTest, ListNamesTheSevenInOrder) {
     }
   }
   EXPECT_EQ(names, (std::vector<std::string>{"execute_python", "run_shell", "install_package", "read_file",
-                                             "write_file", "list_files", "unzip_file"}));
-  EXPECT_THAT(last_, HasSubstr("State is fresh for each call"));
+                                             "write_file", "list_files", "unzip_file", "start_process",
+                                             "process_output", "write_stdin", "signal", "list_processes",
+                                             "wait", "read_output", "reset_python"}));
   EXPECT_THAT(last_, Not(HasSubstr("python_code"))) << "aliases are not listed";
 }
 
@@ -154,8 +155,8 @@ TEST_F(ToolTest, RunShowsOutputAndStructure) {
   const auto answer = Take();
   EXPECT_FALSE(IsError(answer));
   EXPECT_EQ(Text(answer), "42\n");
-  Structured(answer, {"success", "output", "error", "exit_code", "execution_time", "timed_out", "oom_killed",
-                      "truncated", "stdout_bytes", "stderr_bytes"});
+  Structured(answer, {"success", "output", "exit_code", "message", "execution_time", "timed_out",
+                      "oom_killed", "running", "truncated", "bytes"});
 }
 
 TEST_F(ToolTest, FailedRunIsAnErrorResultThatKeepsItsOutput) {
@@ -169,9 +170,7 @@ TEST_F(ToolTest, FailedRunIsAnErrorResultThatKeepsItsOutput) {
   CallTool("1", "run_shell", R"({"command":"x"})");
   const auto answer = Take();
   EXPECT_TRUE(IsError(answer));
-  EXPECT_EQ(
-      Text(answer),
-      "part\n[stderr]\nboom\n[Execution timed out after 5 s]\n[hint: raise the timeout]\n[exit code 124]");
+  EXPECT_EQ(Text(answer), "partboom\n[Execution timed out after 5 s; raise the timeout]\n[exit code 124]");
   EXPECT_THAT(last_, HasSubstr(R"("timed_out":true)"));
 }
 
@@ -184,7 +183,7 @@ TEST_F(ToolTest, LostSandboxKeepsWhatWasPrinted) {
   CallTool("1", "run_shell", R"({"command":"x"})");
   const auto answer = Take();
   EXPECT_TRUE(IsError(answer));
-  EXPECT_EQ(Text(answer), "the sandbox ended\n[stdout until then]\nso far");
+  EXPECT_EQ(Text(answer), "the sandbox ended\n[output until then]\nso far");
 }
 
 TEST_F(ToolTest, LongOutputIsBoundedAndSaysHowMuchIsMissing) {
@@ -192,8 +191,8 @@ TEST_F(ToolTest, LongOutputIsBoundedAndSaysHowMuchIsMissing) {
   service_.On(CSB_OP_SHELL, [](const RequestView& request, EventSink sink) {
     auto payload = json::ParseObject(request.payload);
     const json::Value* output = json::Find(*payload, "output");
-    EXPECT_EQ(json::GetInt(*output, "head"), 500);
-    EXPECT_EQ(json::GetInt(*output, "tail"), 500);
+    EXPECT_EQ(json::GetInt(*output, "head"), 1000);
+    EXPECT_EQ(json::GetInt(*output, "tail"), 1000);
     sink.Output(CSB_STREAM_STDOUT, std::string(50'000, 'x'));  // one that does not heed it
     sink.Done(ProgramResult(0));
     return FakeService::NoOperation();
@@ -201,7 +200,7 @@ TEST_F(ToolTest, LongOutputIsBoundedAndSaysHowMuchIsMissing) {
   CallTool("1", "run_shell", R"({"command":"x"})");
   const auto answer = Take();
   EXPECT_LT(Text(answer).size(), 1400u);
-  EXPECT_THAT(Text(answer), HasSubstr("[… 49000 bytes dropped …]"));
+  EXPECT_THAT(Text(answer), HasSubstr("\n… 49,000 bytes omitted …\n"));
   EXPECT_THAT(Text(answer), HasSubstr("read_file with offset"));
   EXPECT_THAT(last_, HasSubstr(R"("truncated":true)"));
 }

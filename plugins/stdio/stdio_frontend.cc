@@ -43,6 +43,7 @@ Result<std::unique_ptr<StdioFrontend>> StdioFrontend::CreateOn(HostRef host, Ser
   options.only = host.Bool("stdio.only", options.only);
   options.max_output =
       static_cast<size_t>(host.Int("stdio.max_output", static_cast<int64_t>(options.max_output)));
+  options.yield_after = host.Number("mcp.yield_after", options.yield_after);
   if (Status good = CheckUserId(options.user); !good) {
     Error error = good.error();
     error.message = "stdio.user: " + error.message;

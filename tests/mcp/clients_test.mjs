@@ -16,7 +16,8 @@ import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/
 
 const [command, ...args] = process.argv.slice(2);
 const url = process.env.CSB_MCP_URL;
-const kTools = ["execute_python", "run_shell", "install_package", "read_file", "write_file", "list_files", "unzip_file"];
+const kTools = ["execute_python", "run_shell", "install_package", "read_file", "write_file", "list_files", "unzip_file",
+                "start_process", "process_output", "write_stdin", "signal", "list_processes", "wait", "read_output", "reset_python"];
 const kTransports = ["stdio", "http"];
 
 // A run that shows that it lives, and whether one has stopped doing so, which takes a moment.

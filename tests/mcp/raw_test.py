@@ -29,7 +29,7 @@ class Conversation(unittest.TestCase):
         with Folders() as own, Server(own) as one, Server(own) as two:
             for server in (one, two):
                 self.assertEqual(server.initialize()["serverInfo"]["name"], "clara-sandbox")
-                self.assertEqual(len(server.request("tools/list")["result"]["tools"]), 7)
+                self.assertEqual(len(server.request("tools/list")["result"]["tools"]), 15)
                 self.assertEqual(harness.sandbox_processes(own.root), [])
 
     def test_versions(self):
@@ -89,20 +89,32 @@ class Tools(unittest.TestCase):
         self.assertFalse(result["isError"], text_of(result) + self.server.log()[-2000:])
         return result
 
-    def test_python_runs_and_is_fresh_each_time(self):
+    def test_python_keeps_its_variables_until_it_is_reset(self):
         result = self.call("execute_python", code="x = 6 * 7\nprint(x)")
         self.assertEqual(text_of(result), "42\n")
         self.assertEqual(result["structuredContent"]["exit_code"], 0)
+        self.assertEqual(text_of(self.call("execute_python", code="x + 1")), "43")
+        self.assertTrue(self.call("execute_python", code="x", context="other")["isError"])
+        self.assertEqual(self.call("reset_python")["structuredContent"]["status"], "deleted")
+        self.assertEqual(self.call("reset_python")["structuredContent"]["status"], "not_found")
         failed = self.call("execute_python", python_code="print(x)")
         self.assertTrue(failed["isError"])
         self.assertIn("NameError", text_of(failed))
-        self.assertIn("NameError", failed["structuredContent"]["error"])
+        self.assertIn("NameError", failed["structuredContent"]["output"])
+
+    def test_images_are_images(self):
+        code = ("import base64\nclass Picture:\n  def _repr_png_(self): return b'\\x89PNG\\r\\n\\x1a\\n' + b'x' * 99\n"
+                "print('before')\nPicture()")
+        result = self.call("execute_python", code=code)
+        self.assertEqual([block["type"] for block in result["content"]], ["text", "image"], result)
+        self.assertEqual(result["content"][0]["text"], "before\n")
+        self.assertTrue(base64.b64decode(result["content"][1]["data"]).startswith(b"\x89PNG"))
+        self.assertNotIn("structuredContent", result)
 
     def test_shell_reports_exit_code_and_stderr(self):
         result = self.call("run_shell", cmd="echo out; echo err >&2; exit 3")
         self.assertTrue(result["isError"])
-        self.assertEqual(result["structuredContent"]["output"], "out\n")
-        self.assertEqual(result["structuredContent"]["error"], "err\n")
+        self.assertEqual(sorted(result["structuredContent"]["output"].splitlines()), ["err", "out"])
         self.assertEqual(result["structuredContent"]["exit_code"], 3)
 
     def test_timeout_is_a_failed_result_that_says_so(self):
@@ -163,9 +175,9 @@ class Tools(unittest.TestCase):
         output = result["structuredContent"]["output"]
         self.assertTrue(output.startswith("first\n") and output.endswith("last\n"))
         self.assertLess(len(output), 31_000)
-        self.assertIn("bytes dropped", output)
+        self.assertRegex(output, "\n… 4,970,0.. bytes omitted")
         self.assertTrue(result["structuredContent"]["truncated"])
-        self.assertGreater(result["structuredContent"]["stdout_bytes"], 5_000_000)
+        self.assertGreater(result["structuredContent"]["bytes"], 5_000_000)
 
     def test_bad_arguments_are_error_results_that_name_them(self):
         for arguments, name in (({}, "command"), ({"command": 5}, "command"), ({"command": "x" * 200_000}, "command"),
