@@ -81,7 +81,8 @@ constexpr csb_option kOptions[] = {
     {kSize, CSB_OPTION_CHOICE, "log.format", nullptr, "text", "text, or json for one JSON object a line.",
      "text json", 0, 0},
     {kSize, CSB_OPTION_SECONDS, "mcp.yield_after", nullptr, "45",
-     "Seconds after which a tool call over MCP answers with a handle while its run goes on in the background, "
+     "Seconds after which a tool call over MCP answers with a handle while its run goes on in the "
+     "background, "
      "below the 60 s that clients wait; 0: it waits for the end.",
      nullptr, 0, 300},
     {kSize, CSB_OPTION_STRING, "run.user", nullptr, nullptr,

@@ -14,8 +14,8 @@ namespace {
 
 constexpr char kInstructions[] =
     "Tools that run untrusted code in an isolated Linux sandbox. Each user has an own sandbox with own "
-    "files; relative paths start at /workspace, which outlives every call. Python state is fresh for each "
-    "call.";
+    "files; relative paths start at /workspace, which outlives every call. Python keeps its "
+    "variables between calls; what takes long goes on in the background, and its handle leads to it.";
 
 // Everything fits one page, so no cursor was ever given out.
 bool RefuseCursor(const ProviderRequest& request, Pending& pending) {

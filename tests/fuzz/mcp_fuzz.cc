@@ -26,10 +26,11 @@ csb_status Refuse(csb_service*, const csb_request* request, const csb_events*, v
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const csb_op_calls kCalls{sizeof(csb_op_calls), 0, nullptr, nullptr, nullptr, nullptr};
   static const csb_service_v1 kService{sizeof(csb_service_v1), 0, nullptr, &Refuse, &kCalls};
-  csb::mcp::McpSession session(
-      csb::mcp::MakeSandboxProvider(csb::ServiceClient(&kService), {}), [](const csb::mcp::Outgoing& out) {
-        if (out.text.find('\n') != std::string::npos || !csb::json::Parse(out.text)) std::abort();
-      });
+  csb::mcp::McpSession session(csb::mcp::MakeSandboxProvider(csb::ServiceClient(&kService), {}),
+                               [](const csb::mcp::Outgoing& out) {
+                                 if (out.text.find('\n') != std::string::npos || !csb::json::Parse(out.text))
+                                   std::abort();
+                               });
   std::string_view rest(reinterpret_cast<const char*>(data), size);
   while (!rest.empty()) {
     const std::string_view line = rest.substr(0, rest.find('\n'));
