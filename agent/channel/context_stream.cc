@@ -79,6 +79,22 @@ Result<ContextRequest> ReadContextRequest(const json::Value& args, const std::st
   return request;
 }
 
+std::string ContextMember(const std::string& name, uint64_t number, bool fresh, const std::string& lost,
+                          const ContextEnd& end) {
+  json::Buffer buffer;
+  json::Writer w(buffer);
+  w.StartObject();
+  json::Member(w, "name", name);
+  json::Member(w, "executions", number);
+  json::Member(w, "new", fresh);
+  if (!lost.empty()) json::Member(w, "lost", lost);
+  // Whether its variables are still there after this.
+  json::Member(w, "kept", end.completed);
+  json::Member(w, "interrupted", end.interrupted);
+  w.EndObject();
+  return {buffer.GetString(), buffer.GetSize()};
+}
+
 ContextStream::ContextStream(Loop& loop, ContextTable& contexts, const OomCounter& oom, Channel& channel,
                              uint32_t id, ContextRequest request,
                              std::function<void(ContextStream&)> finished)
@@ -251,20 +267,8 @@ void ContextStream::TryFinish() {
   input.stderr_bytes = gate_.bytes(CSB_STREAM_STDERR);
   input.stdout_dropped = gate_.dropped(CSB_STREAM_STDOUT);
   input.stderr_dropped = gate_.dropped(CSB_STREAM_STDERR);
-  if (name_[0] != ' ') {
-    json::Buffer buffer;
-    json::Writer w(buffer);
-    w.StartObject();
-    json::Member(w, "name", name_);
-    json::Member(w, "executions", number_);
-    json::Member(w, "new", fresh_);
-    if (!lost_.empty()) json::Member(w, "lost", lost_);
-    // Whether its variables are still there after this.
-    json::Member(w, "kept", end_->completed);
-    json::Member(w, "interrupted", end_->interrupted);
-    w.EndObject();
-    input.more.emplace_back("context", std::string(buffer.GetString(), buffer.GetSize()));
-  }
+  if (name_[0] != ' ')
+    input.more.emplace_back("context", ContextMember(name_, number_, fresh_, lost_, *end_));
   Answer(DonePayload(command, input));
 }
 

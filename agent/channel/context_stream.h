@@ -34,6 +34,10 @@ struct ContextRequest {
 // Of an `execute` with `context`, or with `results`, which runs in a context of its own.
 Result<ContextRequest> ReadContextRequest(const json::Value& args, const std::string& workspace);
 
+// The member `context` of a result.
+std::string ContextMember(const std::string& name, uint64_t number, bool fresh, const std::string& lost,
+                          const ContextEnd& end);
+
 class ContextStream : public StreamHandler, public ContextClient, public ContextWaiter {
  public:
   // `finished`: it is destroyed after this round of the loop.

@@ -153,6 +153,7 @@ std::string ErrorPayload(const Error& error) {
 }
 
 std::string DonePayload(const Command& command, const OutcomeInput& input) {
+  if (input.failed) return ErrorPayload(*input.failed);
   if (input.report.stage != Stage::kNone) {
     auto ending = NotStarted(command, input.report);
     return ending ? RunPayload(*ending, input) : ErrorPayload(ending.error());

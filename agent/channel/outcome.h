@@ -32,7 +32,8 @@ struct OutcomeInput {
   bool pip_no_match = false;            // pip found nothing to install
   double seconds = 0;
   uint64_t stdout_bytes = 0, stderr_bytes = 0, stdout_dropped = 0, stderr_dropped = 0;
-  std::string last_line;  // of a task
+  std::string last_line;        // of a task
+  std::optional<Error> failed;  // it never began, for this reason
   // More members of a run's result: name and JSON text.
   std::vector<std::pair<std::string, std::string>> more;
 };

@@ -51,6 +51,24 @@ void OutputGate::Miss(uint8_t stream, uint64_t bytes) {
   Of(stream).dropped += bytes;
 }
 
+void OutputGate::Gap(uint8_t stream, uint64_t bytes) {
+  if (bounded_) return Miss(stream, bytes);
+  Of(stream).bytes += bytes;
+  TellDropped(stream, bytes);
+  Of(stream).gaps += bytes;
+}
+
+void OutputGate::TellDropped(uint8_t stream, uint64_t bytes) {
+  if (bytes == 0 || channel_ == nullptr) return;
+  json::Buffer buffer;
+  json::Writer w(buffer);
+  w.StartObject();
+  json::Member(w, "stream", static_cast<int>(stream));
+  json::Member(w, "bytes", bytes);
+  w.EndObject();
+  channel_->Send(protocol::Kind::kEvent, CSB_EVENT_DROPPED, id_, {buffer.GetString(), buffer.GetSize()});
+}
+
 bool OutputGate::SendTails(bool cut) {
   // Both are tried even if one waits.
   const bool first = SendTail(parts_[0], cut);
@@ -65,15 +83,7 @@ bool OutputGate::SendTail(Part& part, bool cut) {
       part.dropped += part.tail.size() - credit_;
       part.tail.Remove(part.tail.size() - credit_);
     }
-    if (part.dropped > 0 && channel_ != nullptr) {
-      json::Buffer buffer;
-      json::Writer w(buffer);
-      w.StartObject();
-      json::Member(w, "stream", static_cast<int>(part.stream));
-      json::Member(w, "bytes", part.dropped);
-      w.EndObject();
-      channel_->Send(protocol::Kind::kEvent, CSB_EVENT_DROPPED, id_, {buffer.GetString(), buffer.GetSize()});
-    }
+    TellDropped(part.stream, part.dropped);
   }
   while (part.tail.size() > 0 && channel_ != nullptr) {
     if (channel_->full() || credit_ == 0) return false;

@@ -33,12 +33,14 @@ class OutputGate {
   void Put(uint8_t stream, std::string_view bytes);
   // What was never put: counted as written and as missing.
   void Miss(uint8_t stream, uint64_t bytes);
+  // These bytes of the stream are missing at this place.
+  void Gap(uint8_t stream, uint64_t bytes);
   // The last bytes. False: call again when there is credit or room. `cut`: what credit does not cover is
   // dropped instead, since an end that waited for a slow reader would not be one.
   bool SendTails(bool cut);
 
   uint64_t bytes(uint8_t stream) const { return Of(stream).bytes; }
-  uint64_t dropped(uint8_t stream) const { return Of(stream).dropped; }
+  uint64_t dropped(uint8_t stream) const { return Of(stream).dropped + Of(stream).gaps; }
 
  private:
   struct Part {
@@ -47,10 +49,12 @@ class OutputGate {
     TailBuffer tail;
     uint64_t bytes = 0;
     uint64_t dropped = 0;
+    uint64_t gaps = 0;  // missing too, and told at their place
     bool told = false;
   };
   Part& Of(uint8_t stream) { return parts_[stream == 1 ? 0 : 1]; }
   const Part& Of(uint8_t stream) const { return parts_[stream == 1 ? 0 : 1]; }
+  void TellDropped(uint8_t stream, uint64_t bytes);
   bool SendTail(Part& part, bool cut);
 
   Channel* channel_;

@@ -59,6 +59,10 @@ Server::Server(Loop& loop, const ServerOptions& options)
                 [this] {
                   if (stopping_) ContinueShutdown();
                 }),
+      background_(loop,
+                  [this] {
+                    if (stopping_) ContinueShutdown();
+                  }),
       boot_id_(RandomHex()),
       idle_(loop,
             [this] {
@@ -144,7 +148,8 @@ std::string Server::Hello() const {
   json::Member(w, "boot_id", boot_id_);
   json::Member(w, "uptime_ms", (NowNs() - started_ns_) / kMs);
   json::Member(w, "separate_uids", options_.identity.separate);
-  json::Member(w, "running", static_cast<uint64_t>(streams_.size() + context_streams_.size()));
+  json::Member(w, "running",
+               static_cast<uint64_t>(streams_.size() + context_streams_.size() + background_.running()));
   w.EndObject();
   return {buffer.GetString(), buffer.GetSize()};
 }
@@ -157,7 +162,8 @@ std::string Server::Stats() const {
   w.Key("result");
   w.StartObject();
   json::Member(w, "processes", CountProcesses());
-  json::Member(w, "commands", static_cast<uint64_t>(streams_.size() + context_streams_.size()));
+  json::Member(w, "commands",
+               static_cast<uint64_t>(streams_.size() + context_streams_.size() + background_.running()));
   json::Member(w, "uptime_ms", (NowNs() - started_ns_) / kMs);
   w.EndObject();
   w.EndObject();
@@ -198,10 +204,11 @@ void Server::OpenStream(Channel& channel, uint32_t id, bool input, const json::V
   if (*op == "agent_stats") return channel.Send(Kind::kDone, 0, id, Stats());
   if (stopping_) return Refuse(channel, id, {CSB_E_GONE, "the sandbox is ending", "", true});
   if (AnswerContexts(channel, id, *op, *args)) return;
-  if (streams_.size() + context_streams_.size() >= kMaxStreams)
+  if (streams_.size() + context_streams_.size() + background_streams_.size() >= kMaxStreams)
     return Refuse(channel, id,
                   {CSB_E_NO_CAPACITY, "too many operations at once in this sandbox (1024)",
                    "wait for some to end", true});
+  if (OpenBackground(channel, {id, input, *timeout_ms, *credit}, *op, *args)) return;
   if (*op == "execute" &&
       (json::Find(*args, "context") != nullptr || json::GetBool(*args, "results").value_or(false))) {
     auto run = ReadContextRequest(*args, options_.commands.workspace);
@@ -277,6 +284,8 @@ void Server::Shutdown() {
     give_up_.Arm(NowNs() + kGrace);
     for (auto& stream : streams_) stream->Cancel();
     for (auto& stream : context_streams_) stream->Cancel();
+    for (auto& stream : background_streams_) stream->Cancel();
+    background_.EndAll();
     contexts_.EndAll();
     pool_.ReleaseIdle();
   }
@@ -284,7 +293,8 @@ void Server::Shutdown() {
 }
 
 void Server::ContinueShutdown() {
-  if (!streams_.empty() || !context_streams_.empty() || !contexts_.empty()) return;
+  if (!streams_.empty() || !context_streams_.empty() || !background_streams_.empty()) return;
+  if (background_.running() > 0 || !contexts_.empty()) return;
   pool_.ReleaseIdle();
   if (!pool_.empty()) return;  // until the last supervisor is reaped
   for (auto& channel : channels_) channel->Flush();

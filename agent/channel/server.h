@@ -14,7 +14,9 @@
 #include <string>
 #include <vector>
 
+#include "agent/background/background_table.h"
 #include "agent/base/loop.h"
+#include "agent/channel/background_stream.h"
 #include "agent/channel/channel.h"
 #include "agent/channel/context_stream.h"
 #include "agent/channel/dialer.h"
@@ -61,6 +63,21 @@ class Server : public ChannelOwner {
   void Refuse(Channel& channel, uint32_t id, const Error& error);
   std::string Hello() const;
   std::string Stats() const;
+  // What an operation brings besides its own arguments.
+  struct Opening {
+    uint32_t id = 0;
+    bool input = false;
+    uint64_t timeout_ms = 0;
+    uint64_t credit = 0;
+  };
+  bool OpenBackground(Channel& channel, const Opening& opening, std::string_view op, const json::Value& args);
+  void StartProcess(Channel& channel, const Opening& opening, const json::Value& args);
+  void StartKept(Channel& channel, const Opening& opening, std::string_view op, const json::Value& args);
+  void OnProcess(Channel& channel, const Opening& opening, std::string_view op, const json::Value& args);
+  void Follow(Channel& channel, const Opening& opening, Background& run, FollowPlan plan);
+  Result<Background*> NewProgram(std::string_view kind, std::string_view op, const json::Value& args,
+                                 const struct ProgramStart& start);
+  Result<std::string> NewHandle() const;
   void OpenContext(Channel& channel, uint32_t id, ContextRequest request);
   bool AnswerContexts(Channel& channel, uint32_t id, std::string_view op, const json::Value& args);
   void OnFinished(Stream& stream);
@@ -72,6 +89,7 @@ class Server : public ChannelOwner {
   OomCounter oom_;
   StreamContext context_;
   ContextTable contexts_;
+  BackgroundTable background_;
   std::string boot_id_;
   int64_t started_ns_ = NowNs();
   Fd signals_;
@@ -79,6 +97,7 @@ class Server : public ChannelOwner {
   std::vector<std::unique_ptr<Channel>> channels_;
   std::vector<std::unique_ptr<Stream>> streams_;
   std::vector<std::unique_ptr<ContextStream>> context_streams_;
+  std::vector<std::unique_ptr<BackgroundStream>> background_streams_;
   std::vector<std::unique_ptr<Dialer>> dialers_;
   Timer idle_;
   Timer give_up_;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -34,6 +35,7 @@ struct Plan {
   ChildStdio stdio;
   int highest_fd;  // the last one the child keeps
   bool become_dumpable;
+  bool terminal;
   const char* cwd;  // null: stays
   const char* const* programs;
   char* const* argv;
@@ -77,6 +79,7 @@ bool BecomeUser(Plan& plan) {
   for (int to = 0; to <= plan.highest_fd; ++to)
     if (dup2(from[to], to) < 0) return Failed(plan, Stage::kSetup);
   CloseFrom(plan.highest_fd + 1);
+  if (plan.terminal && ioctl(0, TIOCSCTTY, 0) < 0) return Failed(plan, Stage::kSetup);
   if (identity.files.rlim_cur != 0 && setrlimit(RLIMIT_NOFILE, &identity.files) < 0)
     return Failed(plan, Stage::kSetup);
   // An agent that was started with a better priority keeps it for itself.
@@ -201,6 +204,7 @@ SpawnResult SpawnProgram(const StartSpec& spec, const Identity& identity, const 
   plan.identity = &identity;
   plan.stdio = stdio;
   plan.highest_fd = 2;
+  plan.terminal = spec.terminal != 0;
   plan.cwd = spec.cwd.c_str();
   plan.programs = program_pointers.data();
   plan.argv = argv.data();

@@ -67,6 +67,7 @@ std::string StartSpec::Serialize() const {
   PutNumber(out, code_arg);
   PutList(out, warm_env);
   PutNumber(out, long_lived);
+  PutNumber(out, terminal);
   PutText(out, task);
   PutText(out, task_args);
   return out;
@@ -83,6 +84,7 @@ std::optional<StartSpec> StartSpec::Parse(std::string_view bytes) {
   spec.code_arg = reader.Number();
   spec.warm_env = reader.List();
   spec.long_lived = reader.Number();
+  spec.terminal = reader.Number();
   spec.task = reader.Text();
   spec.task_args = reader.Text();
   if (!reader.Finished()) return std::nullopt;

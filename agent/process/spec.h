@@ -32,6 +32,7 @@ struct StartSpec {
   // Not empty: argv is {python, "", arguments…}, and the run may be a fork of an interpreter that was started
   // ahead in this environment (python/warm_interpreter.h); the supervisor keeps one for the next such run.
   std::vector<std::string> warm_env;
+  uint32_t terminal = 0;    // 1: descriptor 0 is a terminal, to become the one that controls it
   uint32_t long_lived = 0;  // 1: the run goes on for long, so none is kept beside it
   // Not a program but work of ours, done in a process that has become the user (a file operation).
   std::string task;

@@ -15,7 +15,7 @@
 #include <cstring>
 #include <ctime>
 
-#include "agent/base/log.h"
+#include "agent/base/instant.h"
 #include "agent/python/sources.h"
 #include "clara_sandbox/cpp/json.h"
 #include "clara_sandbox/operation.h"
@@ -59,12 +59,6 @@ std::string HowItEnded(const Report& report) {
 }
 
 }  // namespace
-
-int64_t WallMs() {
-  timespec now{};
-  clock_gettime(CLOCK_REALTIME, &now);
-  return static_cast<int64_t>(now.tv_sec) * 1000 + now.tv_nsec / 1'000'000;
-}
 
 Context::Context(Loop& loop, SupervisorPool& pool, std::string name, std::function<void()> died)
     : loop_(loop),

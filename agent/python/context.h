@@ -128,7 +128,4 @@ class Context : public JobClient {
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-// Milliseconds since 1970.
-int64_t WallMs();
-
 }  // namespace csb::agent

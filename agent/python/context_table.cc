@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "agent/base/instant.h"
 #include "clara_sandbox/cpp/json.h"
 
 namespace csb::agent {
@@ -11,17 +12,6 @@ namespace {
 // Each is an interpreter of 10 MB and more.
 constexpr size_t kMaxContexts = 16;
 constexpr size_t kMaxWaiting = 64;
-
-std::string Instant(int64_t ms) {
-  const time_t seconds = static_cast<time_t>(ms / 1000);
-  tm parts{};
-  gmtime_r(&seconds, &parts);
-  char text[40];
-  const size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  char out[64];
-  snprintf(out, sizeof out, "%.*s.%03dZ", static_cast<int>(n), text, static_cast<int>(ms % 1000));
-  return out;
-}
 
 }  // namespace
 

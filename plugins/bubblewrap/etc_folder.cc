@@ -68,7 +68,10 @@ Result<EtcFolder> MakeEtcFolder(const std::string& parent, const EtcOptions& opt
   EtcFolder out;
   std::map<std::string, std::string> files = MadeFiles();
   files["ld.so.cache"] = HostFile("/etc/ld.so.cache");
-  if (fs::is_directory("/etc/alternatives")) out.binds.push_back("/etc/alternatives");
+  // What Debian's packages keep there of a library's own data: without it they do not load, or find no fonts.
+  if (fs::is_regular_file("/etc/matplotlibrc")) files["matplotlibrc"] = HostFile("/etc/matplotlibrc");
+  for (const char* folder : {"/etc/alternatives", "/etc/fonts"})
+    if (fs::is_directory(folder)) out.binds.push_back(folder);
   if (options.network) {
     files["resolv.conf"] = options.resolv_conf.empty() ? HostFile("/etc/resolv.conf") : options.resolv_conf;
     files["services"] = HostFile("/etc/services");
