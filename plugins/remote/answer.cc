@@ -265,7 +265,8 @@ Result<Run> RunOf(const json::Value& document, const std::string& where) {
     json::Member(w, "stderr_dropped", Count(document, "stderr_dropped", 0));
     json::Member(w, "message", std::string_view(message));
     json::Member(w, "hint", json::GetString(document, "hint").value_or(""));
-    for (const char* name : {"destination", "files", "folders", "links", "bytes", "memory_used"})
+    for (const char* name :
+         {"destination", "files", "folders", "links", "bytes", "memory_used", "context", "handle", "running"})
       if (const json::Value* value = json::Find(document, name)) {
         json::Key(w, name);
         value->Accept(w);

@@ -52,6 +52,12 @@ Result<std::string> ResultOf(const Request& request, const HttpResponse& answer,
                          request.op == CSB_OP_CREATE ? "POST /sandbox/…/create" : "POST /sandbox/…/restart");
   if (answer.status != 200) return ErrorOf(answer, where);
   switch (request.op) {
+    case CSB_OP_CONTEXT_LIST:
+    case CSB_OP_CONTEXT_DELETE: {
+      const auto document = ObjectOf(answer, where);
+      if (!document) return document.error();
+      return json::ToString(*document);
+    }
     case CSB_OP_FILE_LIST:
       return ListOf(answer, where, PathOf(request));
     case CSB_OP_FILE_STAT: {

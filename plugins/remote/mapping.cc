@@ -55,10 +55,11 @@ const char* TailOf(uint32_t op) {
 
 // What each run hands on of its payload. Members that a service knows nothing of are refused before.
 std::initializer_list<const char*> MembersOf(uint32_t op) {
-  static constexpr std::initializer_list<const char*> kExecute = {"code", "description", "args",  "cwd",
-                                                                  "env",  "timeout",     "output"};
-  static constexpr std::initializer_list<const char*> kShell = {"command", "argv",    "cwd",
-                                                                "env",     "timeout", "output"};
+  static constexpr std::initializer_list<const char*> kExecute = {
+      "code",   "description", "args",    "cwd",  "env",        "timeout",
+      "output", "context",     "results", "keep", "yield_after"};
+  static constexpr std::initializer_list<const char*> kShell = {"command", "argv",   "cwd",  "env",
+                                                                "timeout", "output", "keep", "yield_after"};
   static constexpr std::initializer_list<const char*> kPip = {"package", "timeout", "output"};
   static constexpr std::initializer_list<const char*> kUnzip = {"path",      "destination", "timeout",
                                                                 "max_bytes", "max_entries", "output"};
@@ -122,6 +123,11 @@ Result<std::string> RunBody(const Request& request, const Peer& peer, const std:
     const json::Value* value = json::Find(*payload, name);
     if (value == nullptr || (std::string_view(name) == "output" && !peer.bound)) continue;
     if (std::string_view(name) == "argv" && !peer.exec) continue;
+    // Without them the run begins anew and is waited for: its result says that (run_operation.cc).
+    if ((std::string_view(name) == "context" || std::string_view(name) == "results") && !peer.contexts)
+      continue;
+    if ((std::string_view(name) == "keep" || std::string_view(name) == "yield_after") && !peer.background)
+      continue;
     // Others than ours count in whole seconds; the host's own deadline holds all the same.
     if (std::string_view(name) == "timeout" && !peer.exact && value->IsNumber()) {
       json::Member(w, name, static_cast<int64_t>(std::ceil(value->GetDouble())));
@@ -240,6 +246,18 @@ Result<Mapped> Map(const Request& request, const Peer& peer, const std::optional
   const auto payload = json::ParseObject(request.payload);
   if (!payload) return payload.error();
   switch (request.op) {
+    case CSB_OP_CONTEXT_LIST:
+    case CSB_OP_CONTEXT_DELETE:
+      if (!peer.contexts) return Lacks("contexts of Python");
+      out.http.target =
+          UserTarget(request.user, request.op == CSB_OP_CONTEXT_LIST ? "/contexts" : "/contexts/");
+      if (request.op == CSB_OP_CONTEXT_LIST) return out;
+      out.http.method = "DELETE";
+      // "." and ".." mean something else to what stands in between.
+      for (const char c : json::GetString(*payload, "name").value_or(""))
+        out.http.target += c == '.' ? "%2E" : UrlEscape(std::string_view(&c, 1));
+      out.harmless = false;  // a second one finds nothing
+      return out;
     case CSB_OP_CREATE: {
       auto body = CreateBody(request);
       if (!body) return body.error();

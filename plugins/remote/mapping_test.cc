@@ -117,6 +117,20 @@ TEST(Map, ARunsMembersGoOn) {
   ExpectLacks(Of(CSB_OP_SHELL, R"({"command":"c","env":{"A":"b"}})"), kUnknown, "env");
 }
 
+TEST(Map, ContextsGoOnWhereThereAreAny) {
+  const char* payload = R"({"code":"c","context":"a.b","results":true,"keep":true,"yield_after":45})";
+  EXPECT_EQ(json::ToString(Json(Mapping(Of(CSB_OP_EXECUTE, payload), kFull).http.body)),
+            R"({"code":"c","context":"a.b","results":true,"encoding":"base64"})");
+  EXPECT_EQ(json::ToString(Json(Mapping(Of(CSB_OP_EXECUTE, payload), kPlain).http.body)), R"({"code":"c"})");
+  Peer background = kFull;
+  background.background = true;
+  EXPECT_TRUE(Json(Mapping(Of(CSB_OP_EXECUTE, payload), background).http.body).HasMember("yield_after"));
+  EXPECT_EQ(Line(Mapping(Of(CSB_OP_CONTEXT_LIST), kFull)), "GET /sandbox/alice/contexts");
+  EXPECT_EQ(Line(Mapping(Of(CSB_OP_CONTEXT_DELETE, R"({"name":".."})"), kFull)),
+            "DELETE /sandbox/alice/contexts/%2E%2E");
+  ExpectLacks(Of(CSB_OP_CONTEXT_LIST), kPlain, "contexts");
+}
+
 TEST(Map, ARunWithoutATimeoutGetsTheTimeThatIsLeft) {
   const Request run = Of(CSB_OP_SHELL, R"({"command":"c"})");
   EXPECT_EQ(json::GetInt(Json(Mapping(run, kPlain, {}, 29.2).http.body), "timeout"), 30);

@@ -106,6 +106,7 @@ constexpr Ability kAbilities[] = {
     {&Peer::arguments, "arguments of programs", "runs with arguments are refused"},
     {&Peer::folder, "folders to start in", "runs elsewhere than in /workspace are refused"},
     {&Peer::environment, "environment variables", "runs with variables of their own are refused"},
+    {&Peer::contexts, "contexts of Python", "each run of Python begins anew, and shows no images"},
     {&Peer::exec, "programs without a shell", "they are run by a quoted shell command"},
     {&Peer::raw_read, "raw downloads", "files are read whole, up to 32 MiB"},
     {&Peer::raw_write, "raw uploads", "files are written whole, up to 16 MiB"},
@@ -158,6 +159,8 @@ Peer ReadPeer(std::string_view openapi) {
   peer.folder = both("cwd");
   peer.environment = both("env");
   peer.bound = both("output");
+  peer.contexts = document.Takes(execute, "context") && document.Takes(execute, "results");
+  peer.background = both("keep") && both("yield_after");
   peer.exec = document.Find("/sandbox/{user}/exec", "post") != nullptr;
   peer.raw_read = document.Answers(read, "application/octet-stream");
   peer.raw_write = document.TakesBytes(write);

@@ -174,11 +174,13 @@ class RunOperation : public OutputOperation {
     } else if (name == "progress") {
       out_.Event(CSB_EVENT_PROGRESS,
                  ProgressEvent(std::string(json::GetString(*event, "message").value_or(""))));
+    } else if (name == "result") {
+      Show(*event);
     } else if (name == "exit") {
       auto run = RunOf(*event, where_);
       if (!run) return End(run.error()), false;
       ended_ = true;
-      out_.Done(std::move(run->result));
+      out_.Done(WithContext(std::move(run->result)));
     } else if (name == "error") {
       End(ErrorOfDocument(*event, static_cast<int>(json::GetInt(*event, "status").value_or(500)), where_));
     } else if (!event) {
@@ -217,6 +219,9 @@ class RunOperation : public OutputOperation {
     auto run = RunOf(*document, where_);
     if (!run) return End(run.error());
     ended_ = true;
+    if (const json::Value* results = json::Find(*document, "results");
+        results != nullptr && results->IsArray())
+      for (const auto& item : results->GetArray()) Show(item);
     const Bound bound = Bound::Of(request_);
     const uint64_t dropped = Send(CSB_STREAM_STDOUT, std::move(run->output), bound);
     const uint64_t dropped_error = Send(CSB_STREAM_STDERR, std::move(run->error), bound);
@@ -226,7 +231,40 @@ class RunOperation : public OutputOperation {
         (*result)[name].SetUint64((*result)[name].GetUint64() + bytes);
       run->result = json::ToString(*result);
     }
-    out_.Done(std::move(run->result));
+    out_.Done(WithContext(std::move(run->result)));
+  }
+
+  // One thing that the code showed.
+  void Show(const json::Value& shown) {
+    const auto kind = json::GetString(shown, "kind");
+    const json::Value* data = json::Find(shown, "data");
+    if (!kind || data == nullptr || !data->IsObject()) return;
+    json::Buffer buffer;
+    json::Writer w(buffer);
+    w.StartObject();
+    json::Member(w, "kind", *kind);
+    json::Key(w, "data");
+    data->Accept(w);
+    w.EndObject();
+    out_.Event(CSB_EVENT_RESULT, {buffer.GetString(), buffer.GetSize()});
+  }
+
+  // A caller that asked for a context, and counts on its variables, is told that a service has none.
+  std::string WithContext(std::string result) const {
+    const auto payload = json::ParseObject(request_.payload);
+    const auto name = payload ? json::GetString(*payload, "context") : std::nullopt;
+    auto document = json::ParseObject(result);
+    if (!name || !document || json::Find(*document, "context") != nullptr) return result;
+    auto& allocator = document->GetAllocator();
+    json::Value context(rapidjson::kObjectType);
+    context.AddMember("name",
+                      json::Value(name->data(), static_cast<rapidjson::SizeType>(name->size()), allocator),
+                      allocator);
+    context.AddMember("executions", 1, allocator);
+    context.AddMember("new", true, allocator);
+    context.AddMember("lost", "the remote sandbox service keeps no interpreters", allocator);
+    document->AddMember("context", context, allocator);
+    return json::ToString(*document);
   }
 
   // The bytes that were dropped.

@@ -89,7 +89,7 @@ inline constexpr std::string_view kFullDocument = R"j({
     "parameters": {"user_id": {"name": "user_id", "in": "path"}, "key": {"name": "Idempotency-Key", "in": "header"}},
     "schemas": {
       "Execute": {"properties": {"code": {}, "command": {}, "stdin": {}, "stdin_encoding": {}, "encoding": {},
-        "args": {}, "cwd": {}, "env": {}, "output": {}, "timeout": {}}},
+        "args": {}, "cwd": {}, "env": {}, "output": {}, "timeout": {}, "context": {}, "results": {}}},
       "Listing": {"properties": {"entries": {"type": "array"}}}}
   }
 })j";
