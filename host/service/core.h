@@ -105,6 +105,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
   void StartControl(const UserPtr& user, const OpPtr& op);
   bool DoubtsHome(User& user);
   void RunControl(const UserPtr& user, const OpPtr& op);
+  void FindRunning(const UserPtr& user, const OpPtr& op);
   void RunCreate(const UserPtr& user, const OpPtr& op);
   void RunRestart(const UserPtr& user, const OpPtr& op);
   void RunEnd(const UserPtr& user, const OpPtr& op);  // stop, destroy
@@ -232,6 +233,8 @@ std::string FormatTime(int64_t ms);  // RFC 3339 UTC with milliseconds
 int64_t WallMs();                    // milliseconds since the epoch
 Error Unavailable(const std::string& backend, const std::string& reason);
 Error NoSandbox();
+// Looks at what runs in a sandbox, so it must not make one.
+bool NeedsRunning(uint32_t op);
 Error ShuttingDown();
 Error BeingMoved();
 

@@ -65,9 +65,13 @@ bool Service::Core::DoubtsHome(User& user) {
 void Service::Core::RunControl(const UserPtr& user, const OpPtr& op) {
   if (op && !op->Take()) return EndControl(user);
   bool wanted = true, moving = false;
+  OpPtr looks;  // waits, and must not make a sandbox
   {
     std::lock_guard lock(user->mutex);
     user->control = Control::kRunning;
+    if (!op && !user->live && !user->queue.empty() && NeedsRunning(user->queue.front()->op) &&
+        !user->queue.front()->seen_running)
+      looks = user->queue.front();
     // Adopted meanwhile, or nobody waits any more.
     if (!op && (user->live || user->queue.empty() || IsLifecycle(user->queue.front()->op))) wanted = false;
     if (wanted) LoadRecord(*user);  // some time may have gone by since StartControl
@@ -76,6 +80,7 @@ void Service::Core::RunControl(const UserPtr& user, const OpPtr& op) {
   if (!wanted) return EndControl(user);
   if (moving) return FailControl(user, op, BeingMoved());
   if (draining.load()) return FailControl(user, op, ShuttingDown());
+  if (looks) return FindRunning(user, looks);
   switch (op ? op->op : CSB_OP_CREATE) {
     case CSB_OP_CREATE:
       return RunCreate(user, op);

@@ -39,6 +39,7 @@ class Operation : public std::enable_shared_from_this<Operation> {
   const std::string request_id, payload;
   const double timeout;  // seconds; 0: none
   const std::optional<std::string> requested_backend;
+  bool seen_running = false;  // its sandbox runs, though this host has not joined it yet; under control
   const uint64_t caller_deadline_ns;  // 0: none
   const Timers::Clock::time_point started = Timers::Clock::now();
   std::shared_ptr<User> user;

@@ -168,7 +168,7 @@ Status AgentChannel::Impl::OnOutput(const protocol::Frame& frame) {
     if (it == streams.end()) return Broken("OUTPUT on a stream that is not open");
     Stream& s = it->second;
     const bool data = frame.flags == CSB_STREAM_DATA;
-    if (frame.flags < CSB_STREAM_STDOUT || frame.flags > CSB_STREAM_DATA || data == RunsProgram(s.op))
+    if (frame.flags < CSB_STREAM_STDOUT || frame.flags > CSB_STREAM_DATA || data == PrintsOutput(s.op))
       return Broken("OUTPUT of a kind that " + s.op + " has not");
     if (frame.payload.size() > s.credit) return Broken("output beyond its credit");
     if (data) {

@@ -26,6 +26,10 @@ bool IsIntIn(const json::Value* v, int64_t low, int64_t high) {
   return v != nullptr && v->IsInt64() && v->GetInt64() >= low && v->GetInt64() <= high;
 }
 
+bool PrintableAscii(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+}
+
 bool IsTextUpTo(const json::Value* v, size_t most) { return IsText(v) && v->GetStringLength() <= most; }
 
 // The interpreter that a run was in.
@@ -55,6 +59,37 @@ Status CheckContexts(const json::Value& result) {
   return {};
 }
 
+Status CheckProcess(const json::Value& process) {
+  if (!process.IsObject()) return Bad("a process of the result is wrong");
+  const json::Value* handle = json::Find(process, "handle");
+  if (!IsTextUpTo(handle, 64) || !PrintableAscii({handle->GetString(), handle->GetStringLength()}))
+    return Bad("handle of a process is wrong");
+  const auto state = json::GetString(process, "state");
+  if (state != "running" && state != "exited") return Bad("state of a process is wrong");
+  for (const char* name : {"kind", "started_at"})
+    if (!IsTextUpTo(json::Find(process, name), 64)) return Bad(std::string(name) + " of a process is wrong");
+  if (!IsTextUpTo(json::Find(process, "command"), kMaxMessage)) return Bad("command of a process is wrong");
+  for (const char* name : {"bytes", "first_offset"})
+    if (!IsCount(json::Find(process, name))) return Bad(std::string(name) + " of a process is wrong");
+  for (const char* name : {"offset", "next_offset"})
+    if (json::Find(process, name) != nullptr && !IsCount(json::Find(process, name)))
+      return Bad(std::string(name) + " of a process is wrong");
+  if (json::Find(process, "exit_code") != nullptr && !IsIntIn(json::Find(process, "exit_code"), 0, 255))
+    return Bad("exit_code of a process is wrong");
+  for (const char* name : {"message", "hint", "cause", "ended_at"})
+    if (json::Find(process, name) != nullptr && !IsTextUpTo(json::Find(process, name), kMaxMessage))
+      return Bad(std::string(name) + " of a process is wrong");
+  return {};
+}
+
+Status CheckProcesses(const json::Value& result) {
+  const json::Value* processes = json::Find(result, "processes");
+  if (processes == nullptr || !processes->IsArray()) return Bad("processes of the result is wrong");
+  for (const auto& process : processes->GetArray())
+    if (Status good = CheckProcess(process); !good) return good;
+  return {};
+}
+
 Status CheckShown(const json::Value& shown) {
   const json::Value* data = json::Find(shown, "data");
   if (!IsTextUpTo(json::Find(shown, "kind"), 16) || data == nullptr || !data->IsObject())
@@ -79,6 +114,8 @@ Status CheckProgramResult(const json::Value& result) {
     if (text != nullptr && (!text->IsString() || text->GetStringLength() > kMaxMessage))
       return Bad(std::string(name) + " of the result is wrong");
   }
+  const json::Value* handle = json::Find(result, "handle");
+  if (handle != nullptr && !IsTextUpTo(handle, 64)) return Bad("handle of the result is wrong");
   if (const json::Value* context = json::Find(result, "context"))
     if (Status good = CheckContext(*context); !good) return good;
   return {};
@@ -108,6 +145,14 @@ Status CheckEntry(const json::Value& entry) {
 
 Status CheckResult(std::string_view op, const json::Value& result) {
   if (RunsProgram(op)) return CheckProgramResult(result);
+  if (op == "process_list") return CheckProcesses(result);
+  if (op == "process_start" || op == "process_wait" || op == "process_signal" || op == "process_attach" ||
+      op == "process_output")
+    return CheckProcess(result);
+  if (op == "process_input" && !IsCount(json::Find(result, "written")))
+    return Bad("written of the result is wrong");
+  if (op == "process_remove" && !IsTextUpTo(json::Find(result, "status"), 16))
+    return Bad("status of the result is wrong");
   if (op == "context_list") return CheckContexts(result);
   if (op == "context_delete" && !IsTextUpTo(json::Find(result, "status"), 16))
     return Bad("status of the result is wrong");
@@ -154,10 +199,6 @@ std::string Bounded(std::string_view text) {
   return out;
 }
 
-bool PrintableAscii(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
-}
-
 bool Hex(std::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F') || c == '-';
@@ -165,6 +206,10 @@ bool Hex(std::string_view text) {
 }
 
 }  // namespace
+
+bool PrintsOutput(std::string_view op) {
+  return RunsProgram(op) || op == "process_output" || op == "process_attach";
+}
 
 bool RunsProgram(std::string_view op) {
   return op == "shell" || op == "execute" || op == "exec" || op == "pip_install" || op == "pip_list" ||

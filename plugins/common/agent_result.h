@@ -21,6 +21,8 @@ namespace csb {
 
 // Operations that run a program: their results have exit_code, cause and so on.
 bool RunsProgram(std::string_view op);
+// Those, and the ones that hand on what a program printed.
+bool PrintsOutput(std::string_view op);
 
 // The payload of HELLO. A protocol version other than ours is an Error too.
 Result<AgentHello> ParseHello(std::string_view payload);

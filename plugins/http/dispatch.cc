@@ -256,11 +256,17 @@ class Dispatcher {
       case Answer::kFileRead:
         return FormOfFile(in.accept) == Form::kBytes ? FileBytesExchange(app_, thread_, std::move(in), out)
                                                      : FileJsonExchange(app_, thread_, std::move(in), out);
+      case Answer::kProcessOutput:
+        if (const Form form = FormOfExecution(in.accept); form != Form::kJson)
+          return StreamedRunExchange(app_, thread_, std::move(in), out, form == Form::kEventStream);
+        return ProcessOutputExchange(app_, thread_, std::move(in), out);
       default:
         break;
     }
     if (takes_body && head_.content_length.value_or(0) > app_.settings.max_body)
       return TooLarge("http.max_body", app_.settings.max_body);
+    if (in.route->answer == Answer::kProcessInput)
+      return ProcessInputExchange(app_, thread_, std::move(in), out);
     if (in.route->answer != Answer::kExecution) return ResultExchange(app_, thread_, std::move(in), out);
     const Form form = FormOfExecution(in.accept);
     if (form == Form::kJson) return BufferedRunExchange(app_, thread_, std::move(in), out);

@@ -19,6 +19,9 @@ std::unique_ptr<Exchange> BufferedRunExchange(App&, ThreadState&, Incoming, Resp
 // A run answered as it happens: server-sent events, or a line of JSON each.
 std::unique_ptr<Exchange> StreamedRunExchange(App&, ThreadState&, Incoming, Responder&,
                                               bool server_sent_events);
+// What a process printed, and input for it.
+std::unique_ptr<Exchange> ProcessOutputExchange(App&, ThreadState&, Incoming, Responder&);
+std::unique_ptr<Exchange> ProcessInputExchange(App&, ThreadState&, Incoming, Responder&);
 std::unique_ptr<Exchange> FileJsonExchange(App&, ThreadState&, Incoming, Responder&);
 std::unique_ptr<Exchange> FileBytesExchange(App&, ThreadState&, Incoming, Responder&);
 std::unique_ptr<Exchange> FileWriteJsonExchange(App&, ThreadState&, Incoming, Responder&);

@@ -50,6 +50,9 @@ constexpr Field kExecute[] = {
      "context."},
     {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
     {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
+    {"keep", In::kBody, false, kBool, "Keep the output, to be read by `handle` after the end."},
+    {"yield_after", In::kBody, false, R"({"type":"number","exclusiveMinimum":0})",
+     "Seconds after which a run that goes on is answered with what it printed so far, and a `handle`."},
     {"output", In::kBody, false, kOutput, kOutputDoc},
     {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
@@ -60,6 +63,9 @@ constexpr Field kShell[] = {
     {"stdin_encoding", In::kBody, false, kEncoding, kStdinEncodingDoc},
     {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
     {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
+    {"keep", In::kBody, false, kBool, "Keep the output, to be read by `handle` after the end."},
+    {"yield_after", In::kBody, false, R"({"type":"number","exclusiveMinimum":0})",
+     "Seconds after which a run that goes on is answered with what it printed so far, and a `handle`."},
     {"output", In::kBody, false, kOutput, kOutputDoc},
     {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
@@ -71,6 +77,9 @@ constexpr Field kExec[] = {
     {"stdin_encoding", In::kBody, false, kEncoding, kStdinEncodingDoc},
     {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
     {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
+    {"keep", In::kBody, false, kBool, "Keep the output, to be read by `handle` after the end."},
+    {"yield_after", In::kBody, false, R"({"type":"number","exclusiveMinimum":0})",
+     "Seconds after which a run that goes on is answered with what it printed so far, and a `handle`."},
     {"output", In::kBody, false, kOutput, kOutputDoc},
     {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
@@ -106,6 +115,53 @@ constexpr Field kUnzip[] = {
     {"timeout", In::kBody, false, CSB_TIMEOUT(120), kTimeoutDoc},
     {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
+constexpr char kSeconds[] = R"({"type":"number","minimum":0})";
+constexpr char kHandleDoc[] = "The handle that the start answered.";
+constexpr char kHandle[] = R"({"type":"string","pattern":"^[A-Za-z0-9_.-]{1,64}$"})";
+constexpr Field kProcessStart[] = {
+    {"command", In::kBody, false, R"({"type":"string","maxLength":131072})", "Run by `sh -c`; or `argv`."},
+    {"argv", In::kBody, false, R"({"type":"array","minItems":1,"maxItems":4096,"items":{"type":"string"}})",
+     "A program and its arguments, without a shell."},
+    {"cwd", In::kBody, false, kPath, "Folder to start in; `/workspace` by default."},
+    {"env", In::kBody, false, kEnvironment, "Environment variables to add."},
+    {"timeout", In::kBody, false, kSeconds, "Seconds after which it is ended; without it there is no limit."},
+    {"terminal", In::kBody, false,
+     R"({"type":"object","properties":{"rows":{"type":"integer"},"cols":{"type":"integer"},"term":{"type":"string"}}})",
+     "Give it a terminal of this size."},
+    {"input", In::kBody, false, R"({"type":"boolean","default":true})", "Whether its stdin stays open."},
+};
+constexpr Field kProcess[] = {{"handle", In::kPath, true, kHandle, kHandleDoc}};
+constexpr Field kProcessOutput[] = {
+    {"handle", In::kPath, true, kHandle, kHandleDoc},
+    {"offset", In::kQuery, false, R"({"type":"integer","default":0})",
+     "Of the first byte wanted, both streams counted; negative: from the end."},
+    {"limit", In::kQuery, false, R"({"type":"integer","minimum":1,"maximum":8388608,"default":30000})",
+     "Most bytes."},
+    {"wait", In::kQuery, false, R"({"type":"integer","minimum":0,"maximum":300})",
+     "Seconds to wait when there is nothing beyond the offset."},
+    {"encoding", In::kQuery, false, kEncoding, "How `output` stands for bytes."},
+};
+constexpr Field kProcessInput[] = {
+    {"handle", In::kPath, true, kHandle, kHandleDoc},
+    {"content", In::kBody, true, kText, "What to write to its stdin; may be empty, to close it with `eof`."},
+    {"encoding", In::kBody, false, kEncoding, "How `content` stands for bytes."},
+    {"eof", In::kBody, false, kBool, "Close its stdin then."},
+};
+constexpr Field kProcessSignal[] = {
+    {"handle", In::kPath, true, kHandle, kHandleDoc},
+    {"signal", In::kBody, true, R"({"type":["string","integer"],"examples":["INT","TERM","KILL"]})",
+     "Name or number. KILL ends everything that it started, too."},
+};
+constexpr Field kProcessWait[] = {
+    {"handle", In::kPath, true, kHandle, kHandleDoc},
+    {"timeout", In::kBody, false, R"({"type":"number","minimum":0,"maximum":300,"default":30})",
+     "Seconds to wait; if it runs then, `state` says so."},
+};
+constexpr Field kProcessResize[] = {
+    {"handle", In::kPath, true, kHandle, kHandleDoc},
+    {"rows", In::kBody, true, R"({"type":"integer","minimum":1,"maximum":10000})", "Lines."},
+    {"cols", In::kBody, true, R"({"type":"integer","minimum":1,"maximum":10000})", "Columns."},
+};
 constexpr Field kContext[] = {{"name", In::kPath, true, kName, "Name of the context."}};
 constexpr Field kDestroy[] = {{"purge", In::kQuery, false, kBool, "Remove the files too."}};
 
@@ -127,6 +183,39 @@ constexpr Route kRoutes[] = {
      "Into the workspace: it outlives the sandbox.", kPipInstall},
     {"GET", "/sandbox/{user_id}/pip/list", "pip_list", CSB_OP_PIP_LIST, Answer::kExecution, Access::kKey,
      "run", "Execution", "List Python packages", "", kPipList},
+    {"POST", "/sandbox/{user_id}/processes", "process_start", CSB_OP_PROCESS_START, Answer::kResult,
+     Access::kKey, "processes", "Process", "Start a program in the background",
+     "It outlives the request, and a restart of the service; it ends with the sandbox.", kProcessStart},
+    {"GET",
+     "/sandbox/{user_id}/processes",
+     "process_list",
+     CSB_OP_PROCESS_LIST,
+     Answer::kResult,
+     Access::kKey,
+     "processes",
+     "Processes",
+     "List the programs in the background",
+     "Those that run, and the last that have ended. Makes no sandbox.",
+     {}},
+    {"GET", "/sandbox/{user_id}/processes/{handle}", "process_get", CSB_OP_PROCESS_WAIT, Answer::kProcess,
+     Access::kKey, "processes", "Process", "Tell about a program", "", kProcess},
+    {"DELETE", "/sandbox/{user_id}/processes/{handle}", "process_remove", CSB_OP_PROCESS_REMOVE,
+     Answer::kResult, Access::kKey, "processes", "Deleted", "End a program and forget its output", "",
+     kProcess},
+    {"GET", "/sandbox/{user_id}/processes/{handle}/output", "process_output", CSB_OP_PROCESS_OUTPUT,
+     Answer::kProcessOutput, Access::kKey, "processes", "ProcessOutput", "Read what a program printed",
+     "Both streams in the order in which they came. With `Accept: text/event-stream` or "
+     "`application/x-ndjson` live, until it ends.",
+     kProcessOutput},
+    {"POST", "/sandbox/{user_id}/processes/{handle}/input", "process_input", CSB_OP_PROCESS_INPUT,
+     Answer::kProcessInput, Access::kKey, "processes", "Written", "Write to a program's stdin", "",
+     kProcessInput},
+    {"POST", "/sandbox/{user_id}/processes/{handle}/signal", "process_signal", CSB_OP_PROCESS_SIGNAL,
+     Answer::kResult, Access::kKey, "processes", "Process", "Send a program a signal", "", kProcessSignal},
+    {"POST", "/sandbox/{user_id}/processes/{handle}/wait", "process_wait", CSB_OP_PROCESS_WAIT,
+     Answer::kResult, Access::kKey, "processes", "Process", "Wait for a program's end", "", kProcessWait},
+    {"POST", "/sandbox/{user_id}/processes/{handle}/resize", "process_resize", CSB_OP_PROCESS_RESIZE,
+     Answer::kResult, Access::kKey, "processes", "Nothing", "Size a program's terminal", "", kProcessResize},
     {"GET",
      "/sandbox/{user_id}/contexts",
      "context_list",

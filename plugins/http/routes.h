@@ -19,17 +19,20 @@ namespace csb::http {
 
 // How the service's answer becomes ours.
 enum class Answer {
-  kResult,      // the operation's result as it is
-  kExecution,   // output collected, or streamed when the client asks for it
-  kFileRead,    // JSON, or raw bytes with Range
-  kFileWrite,   // JSON or raw bytes in, an execution out
-  kFileDelete,  // an execution
-  kFileList,    // an execution and the entries
-  kHealth,      // the result, 503 when unhealthy
-  kContext,     // one member of the result's list, by the path's name; 404 without
-  kText,        // stream DATA as text (metrics)
-  kOpenApi,     // made here
-  kDocs,        // made here
+  kResult,         // the operation's result as it is
+  kExecution,      // output collected, or streamed when the client asks for it
+  kFileRead,       // JSON, or raw bytes with Range
+  kFileWrite,      // JSON or raw bytes in, an execution out
+  kFileDelete,     // an execution
+  kFileList,       // an execution and the entries
+  kHealth,         // the result, 503 when unhealthy
+  kContext,        // one member of the result's list, by the path's name; 404 without
+  kProcess,        // the result, asked for without waiting
+  kProcessOutput,  // a document with what it printed, or streamed to its end
+  kProcessInput,   // `content` goes to its stdin
+  kText,           // stream DATA as text (metrics)
+  kOpenApi,        // made here
+  kDocs,           // made here
 };
 
 enum class Access {

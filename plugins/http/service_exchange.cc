@@ -16,8 +16,8 @@ ServiceExchange::~ServiceExchange() {
   if (call_ != nullptr) call_->Abandon();
 }
 
-bool ServiceExchange::Submit(std::string_view payload, bool has_input, uint64_t output_credit) {
-  const RequestView request{.op = in_.route->op,
+bool ServiceExchange::Submit(std::string_view payload, bool has_input, uint64_t output_credit, uint32_t op) {
+  const RequestView request{.op = op != 0 ? op : in_.route->op,
                             .flags = has_input ? CSB_REQUEST_INPUT : 0u,
                             .user = in_.user,
                             .request_id = in_.request_id,

@@ -23,8 +23,8 @@ class ServiceExchange : public Exchange, protected CallEvents {
   ~ServiceExchange() override;
 
  protected:
-  // Starts the operation of the route. false: the error was answered.
-  bool Submit(std::string_view payload, bool has_input, uint64_t output_credit);
+  // Starts the operation of the route, or another in its place. false: the error was answered.
+  bool Submit(std::string_view payload, bool has_input, uint64_t output_credit, uint32_t op = 0);
   // Answers an error, or breaks an answer that has begun. Ends the operation.
   virtual void Fail(const Error& error);
   // Holds that many more bytes in memory. false: answered 503.

@@ -23,6 +23,7 @@ class StreamedRun final : public JsonExchange {
 
   void OnPayload(Payload payload) override {
     base64_ = payload.base64;
+    if (Follows()) return Follow(std::move(payload.json));
     if (!Submit(payload.json, payload.input.has_value(), kCredit)) return;
     if (payload.input) FeedInput(*std::move(payload.input));
     out_.CallBack(app_.settings.heartbeat);
@@ -63,6 +64,7 @@ class StreamedRun final : public JsonExchange {
 
   void OnDone(const OutcomeView& outcome) override {
     if (!outcome.ok()) return Fail(outcome.error());
+    if (Follows()) return Followed(outcome.result);
     auto run = ExecutionCollector({}).Finish(outcome.result);
     if (!run) return Fail(run.error());
     Flush(CSB_STREAM_STDOUT);
@@ -99,6 +101,29 @@ class StreamedRun final : public JsonExchange {
   }
 
  private:
+  bool Follows() const { return in_.route->op == CSB_OP_PROCESS_OUTPUT; }
+
+  // A process to its end; a client that goes away leaves it running.
+  void Follow(std::string payload) {
+    base64_ = in_.target.Get("encoding") == "base64";
+    if (!in_.target.Get("offset")) payload.insert(payload.size() - 1, R"(,"offset":0)");
+    if (Submit(payload, false, kCredit, CSB_OP_PROCESS_ATTACH)) out_.CallBack(app_.settings.heartbeat);
+  }
+
+  void Followed(std::string_view result) {
+    const auto info = json::ParseObject(result);
+    if (!info) return Fail({CSB_E_INTERNAL, "the backend's answer: " + info.error().message, "", false});
+    Flush(CSB_STREAM_STDOUT);
+    Flush(CSB_STREAM_STDERR);
+    Send("exit", [&](json::Writer& w) {
+      for (const auto& member : info->GetObject()) {
+        json::Key(w, {member.name.GetString(), member.name.GetStringLength()});
+        member.value.Accept(w);
+      }
+    });
+    out_.End();
+  }
+
   void Begin() {
     if (!out_.begun())
       out_.Begin({.content_type = events_ ? kEventStream : kNdjson, .fields = "X-Accel-Buffering: no\r\n"},
