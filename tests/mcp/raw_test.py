@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import subprocess
 import time
 import unittest
@@ -280,6 +281,76 @@ class End(unittest.TestCase):
 
     def test_a_reader_that_leaves_ends_what_runs_at_once(self):
         self.ends_what_runs(lambda server: server.leave())
+
+
+@unittest.skipIf(harness.BACKEND == "remote", "another service's processes are not reached yet")
+class Processes(unittest.TestCase):
+    """What goes on in the background, and what an answer leaves out."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(folders, "--mcp.yield_after=1", "--stdio.max_output=2000").__enter__()
+        cls.server.initialize()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__(None, None, None)
+
+    def good(self, tool, **arguments):
+        result = self.server.call(tool, arguments)
+        self.assertFalse(result["isError"], text_of(result))
+        return result["structuredContent"]
+
+    def test_what_takes_long_goes_on(self):
+        start = time.monotonic()
+        run = self.good("run_shell", command="echo early; sleep 1.5; echo late")
+        self.assertLess(time.monotonic() - start, 1.5)
+        self.assertTrue(run["running"])
+        self.assertIn(run["handle"], run["message"])
+        self.assertEqual(self.good("wait", handle=run["handle"], timeout=20)["exit_code"], 0)
+        rest = self.good("process_output", handle=run["handle"], offset=run["bytes"])
+        self.assertEqual((run["output"], rest["output"]), ("early\n", "late\n"))
+
+    def test_python_that_takes_long_is_interrupted_and_keeps_its_variables(self):
+        self.good("execute_python", code="kept = 5", context="long")
+        run = self.good("execute_python", code="import time\nprint('on', flush=True)\ntime.sleep(60)", context="long")
+        self.assertTrue(run["running"])
+        self.good("signal", handle=run["handle"], signal="INT")
+        self.assertEqual(self.good("wait", handle=run["handle"], timeout=20)["state"], "exited")
+        self.assertIn("KeyboardInterrupt", self.good("process_output", handle=run["handle"])["output"])
+        self.assertEqual(self.good("execute_python", code="kept", context="long")["output"], "5")
+
+    def test_the_middle_is_read_by_its_handle(self):
+        run = self.good("run_shell", command="seq 1 2000")
+        self.assertTrue(run["truncated"])
+        call = re.search(r'read_output\("(p_[0-9a-f]{24})", offset=(\d+)\)', run["output"])
+        self.assertEqual(call[1], run["handle"])
+        offset, everything = 0, ""
+        while offset < run["bytes"]:
+            part = self.good("read_output", handle=run["handle"], offset=offset, limit=1500)
+            everything += part["output"]
+            offset = part["next_offset"]
+        self.assertEqual(everything, "".join(f"{i}\n" for i in range(1, 2001)))
+        self.assertTrue(run["output"].startswith(everything[: int(call[2])]))
+
+    def test_a_process_is_written_to_listed_and_ended(self):
+        handle = self.good("start_process", command="while read line; do echo got $line; done; echo end")["handle"]
+        self.assertEqual(self.good("write_stdin", handle=handle, text="one\n")["written"], 4)
+        self.assertEqual(self.good("process_output", handle=handle, wait=20)["output"], "got one\n")
+        self.good("write_stdin", handle=handle, text="two\n", eof=True)
+        self.assertEqual(self.good("wait", handle=handle, timeout=20)["exit_code"], 0)
+        self.assertEqual(self.good("process_output", handle=handle, offset=8)["output"], "got two\nend\n")
+        sleeper = self.good("start_process", command="sleep 60")["handle"]
+        states = {p["handle"]: p["state"] for p in self.good("list_processes")["processes"]}
+        self.assertEqual((states[handle], states[sleeper]), ("exited", "running"))
+        self.good("signal", handle=sleeper, signal="KILL")
+        self.assertEqual(self.good("wait", handle=sleeper, timeout=20)["state"], "exited")
+
+    def test_handles_of_nobody_are_results_that_say_what_to_do(self):
+        for tool, more in (("wait", {}), ("process_output", {}), ("signal", {"signal": "INT"}), ("write_stdin", {"text": "x"})):
+            result = self.server.call(tool, {"handle": "p_" + "0" * 24, **more})
+            self.assertTrue(result["isError"])
+            self.assertIn("no process p_", text_of(result))
 
 
 if __name__ == "__main__":
