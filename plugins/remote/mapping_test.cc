@@ -122,9 +122,6 @@ TEST(Map, ContextsGoOnWhereThereAreAny) {
   EXPECT_EQ(json::ToString(Json(Mapping(Of(CSB_OP_EXECUTE, payload), kFull).http.body)),
             R"({"code":"c","context":"a.b","results":true,"encoding":"base64"})");
   EXPECT_EQ(json::ToString(Json(Mapping(Of(CSB_OP_EXECUTE, payload), kPlain).http.body)), R"({"code":"c"})");
-  Peer background = kFull;
-  background.background = true;
-  EXPECT_TRUE(Json(Mapping(Of(CSB_OP_EXECUTE, payload), background).http.body).HasMember("yield_after"));
   EXPECT_EQ(Line(Mapping(Of(CSB_OP_CONTEXT_LIST), kFull)), "GET /sandbox/alice/contexts");
   EXPECT_EQ(Line(Mapping(Of(CSB_OP_CONTEXT_DELETE, R"({"name":".."})"), kFull)),
             "DELETE /sandbox/alice/contexts/%2E%2E");

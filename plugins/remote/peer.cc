@@ -160,7 +160,6 @@ Peer ReadPeer(std::string_view openapi) {
   peer.environment = both("env");
   peer.bound = both("output");
   peer.contexts = document.Takes(execute, "context") && document.Takes(execute, "results");
-  peer.background = both("keep") && both("yield_after");
   peer.exec = document.Find("/sandbox/{user}/exec", "post") != nullptr;
   peer.raw_read = document.Answers(read, "application/octet-stream");
   peer.raw_write = document.TakesBytes(write);

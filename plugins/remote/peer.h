@@ -24,7 +24,6 @@ struct Peer {
   bool input = false, arguments = false, folder = false, environment = false;  // stdin args cwd env
   bool bound = false;                                                          // output
   bool contexts = false;                                                       // context, results
-  bool background = false;                                                     // keep, yield_after
   bool exec = false;  // POST exec: an argument vector
   // Of files.
   bool raw_read = false, raw_write = false;  // application/octet-stream
