@@ -100,10 +100,11 @@ struct AgentOpen {
 
 class AgentChannel : public std::enable_shared_from_this<AgentChannel> {
  public:
-  static constexpr size_t kMaxQueued = 32 << 20;       // bytes waiting for the socket
-  static constexpr uint64_t kInputWindow = 1 << 20;    // input credit passed on at most, a stream
-  static constexpr uint64_t kMaxEventBytes = 8 << 20;  // of all events of one stream together
-  static constexpr size_t kMaxStreams = 4096;          // open at once
+  static constexpr size_t kMaxQueued = 32 << 20;        // bytes waiting for the socket
+  static constexpr uint64_t kInputWindow = 1 << 20;     // input credit passed on at most, a stream
+  static constexpr uint64_t kMaxEventBytes = 4 << 20;   // of all events of one stream together
+  static constexpr uint64_t kMaxResultBytes = 8 << 20;  // of those of an execute, which shows pictures
+  static constexpr size_t kMaxStreams = 4096;           // open at once
 
   struct Options {
     std::string name;  // the sandbox, for messages

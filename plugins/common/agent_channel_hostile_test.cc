@@ -107,6 +107,29 @@ const Attack kAttacks[] = {
        for (int i = 0; i < 100; ++i) a.Send(Kind::kEvent, CSB_EVENT_PROGRESS, s, text);
      },
      "without end"},
+    {"ResultsWithoutEnd", "execute",
+     [](FakeAgent& a, uint32_t s) {
+       const std::string text =
+           R"({"kind":"display","data":{"text/plain":")" + std::string(1'000'000, 'm') + R"("}})";
+       for (int i = 0; i < 10; ++i) a.Send(Kind::kEvent, CSB_EVENT_RESULT, s, text);
+     },
+     "without end"},
+    {"ResultWrongShape", "execute",
+     [](FakeAgent& a, uint32_t s) { a.Send(Kind::kEvent, CSB_EVENT_RESULT, s, R"({"kind":1,"data":[]})"); },
+     "shown result"},
+    {"OutputOfAnInput", "process_input",
+     [](FakeAgent& a, uint32_t s) { a.Send(Kind::kOutput, CSB_STREAM_STDOUT, s, "x"); }, "OUTPUT"},
+    {"ProcessWithoutHandle", "process_wait",
+     [](FakeAgent& a, uint32_t s) {
+       a.Send(Kind::kDone, 0, s, R"({"code":0,"result":{"state":"running"}})");
+     },
+     "handle"},
+    {"ProcessesNoList", "process_list",
+     [](FakeAgent& a, uint32_t s) { a.Send(Kind::kDone, 0, s, R"({"code":0,"result":{"processes":{}}})"); },
+     "processes"},
+    {"ContextsNoList", "context_list",
+     [](FakeAgent& a, uint32_t s) { a.Send(Kind::kDone, 0, s, R"({"code":0,"result":{"contexts":[1]}})"); },
+     "context"},
     {"DoneNotJson", "shell", [](FakeAgent& a, uint32_t s) { a.Send(Kind::kDone, 0, s, "nonsense"); }, "JSON"},
     {"DoneDeep", "shell",
      [](FakeAgent& a, uint32_t s) { a.Send(Kind::kDone, 0, s, std::string(100'000, '[')); }, "deeper"},
