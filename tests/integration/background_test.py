@@ -146,6 +146,7 @@ class Contexts(Case):
         with self.service() as service:
             connection = service.connection()
             self.addCleanup(connection.close)
+            service.users.add("e")
             connection.request("POST", f"/sandbox/{service.quote('e')}/execute",
                                json.dumps({"code": "print(1)\ndisplay(2)\n3", "context": "c"}),
                                {**service.keys(), "Accept": "application/x-ndjson", "Content-Type": "application/json"})
