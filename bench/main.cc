@@ -11,6 +11,7 @@
 #include "bench/cases.h"
 #include "bench/docker_cases.h"
 #include "bench/incus_cases.h"
+#include "bench/python_cases.h"
 #include "bench/remote_cases.h"
 #include "clara_sandbox/cpp/json.h"
 
@@ -54,6 +55,8 @@ void Usage() {
           "FILE]\n"
           "names:");
   for (const Case& c : Cases()) fprintf(stderr, " %s", c.name);
+  fprintf(stderr, "\nof Python, or both of them as `python`:");
+  for (const PythonCase& c : PythonCases()) fprintf(stderr, " %s", c.name);
   fprintf(stderr, "\nthrough the backend remote, or all of them as `remote`:");
   for (const RemoteCase& c : RemoteCases()) fprintf(stderr, " %s", c.name);
   const std::pair<const char*, const std::vector<EngineCase>&> engines[] = {
@@ -139,6 +142,10 @@ int main(int argc, char** argv) {
   Run(Cases(), args.only, "bubblewrap", table, [&](auto&& run) {
     Service service(args.binary, "bubblewrap");
     Context context{service, args.scale};
+    run(context);
+  });
+  Run(PythonCases(), args.only, "python", table, [&](auto&& run) {
+    PythonContext context{args.binary, args.scale};
     run(context);
   });
   // Over docker where there is one, as a service elsewhere is likely to be.

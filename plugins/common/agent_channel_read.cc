@@ -193,7 +193,8 @@ Status AgentChannel::Impl::OnEvent(const protocol::Frame& frame) {
     if (it == streams.end()) return Broken("EVENT on a stream that is not open");
     Stream& s = it->second;
     s.event_bytes += protocol::kHeaderSize + frame.payload.size();
-    if (s.event_bytes > (s.op == "execute" ? kMaxResultBytes : kMaxEventBytes)) return Broken("events without end");
+    if (s.event_bytes > (s.op == "execute" ? kMaxResultBytes : kMaxEventBytes))
+      return Broken("events without end");
     if (frame.flags == CSB_EVENT_META) {
       if (s.meta_seen || s.op != "file_read") return Broken("META in the wrong place");
       s.meta_seen = true;

@@ -23,7 +23,8 @@ std::vector<std::string> PythonOptions(const HostRef& host) {
     rest.remove_prefix(std::min(rest.size(), name.size() + 1));
     if (name.empty()) continue;
     if (!IsModule(name)) {
-      host.Log(CSB_LOG_WARN, "sandbox.preload: '" + std::string(name.substr(0, 64)) + "' is no module's name");
+      host.Log(CSB_LOG_WARN,
+               "sandbox.preload: '" + std::string(name.substr(0, 64)) + "' is no module's name");
       continue;
     }
     if (!modules.empty()) modules += ',';

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// python_options.h: how long the agent keeps started interpreters, and what they have loaded, as options of its
-// command line, the same whatever the backend (sandbox.warm_python, sandbox.preload).
+// python_options.h: how long the agent keeps started interpreters, and what they have loaded, as options of
+// its command line, the same whatever the backend (sandbox.warm_python, sandbox.preload).
 //
 //   for (std::string& option : PythonOptions(host)) command.push_back(std::move(option));
 #pragma once
