@@ -13,9 +13,9 @@
 namespace csb::host {
 namespace {
 
-const Command* const kCommands[] = {&kServeCommand,  &kStdioCommand,   &kRunCommand,     &kMoveCommand,
-                                    &kDoctorCommand, &kExplainCommand, &kPluginsCommand, &kConfigCommand,
-                                    &kManualCommand, &kCompleteCommand};
+const Command* const kCommands[] = {&kServeCommand,  &kStdioCommand,  &kRunCommand,     &kShellCommand,
+                                    &kMoveCommand,   &kDoctorCommand, &kExplainCommand, &kPluginsCommand,
+                                    &kConfigCommand, &kManualCommand, &kCompleteCommand};
 
 constexpr OptionSpec kCommon[] = {
     {"config", 0, "FILE",

@@ -27,8 +27,8 @@ struct Command {
 };
 
 // One for each command, in its own file.
-extern const Command kServeCommand, kStdioCommand, kRunCommand, kMoveCommand, kDoctorCommand, kExplainCommand,
-    kPluginsCommand, kConfigCommand, kManualCommand, kCompleteCommand;
+extern const Command kServeCommand, kStdioCommand, kRunCommand, kShellCommand, kMoveCommand, kDoctorCommand,
+    kExplainCommand, kPluginsCommand, kConfigCommand, kManualCommand, kCompleteCommand;
 // In the order of the help; the hidden ones last.
 std::span<const Command* const> AllCommands();
 

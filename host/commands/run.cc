@@ -109,22 +109,6 @@ std::string PayloadOf(const Job& job, double timeout) {
   return {buffer.GetString(), buffer.GetSize()};
 }
 
-bool IsLive(const csb_service_v1& service, const std::string& user) {
-  auto status = Ask(service, CSB_OP_STATUS, user, "{}", std::chrono::seconds(10));
-  if (!status) return false;
-  auto info = json::ParseObject(*status);
-  return info && json::GetString(*info, "status") == "running";
-}
-
-Error NoBackend(const App& app) {
-  for (const BackendFailure& failure : app.backend_failures()) return failure.error;
-  const std::string mode = app.config().Text("sandbox.mode");
-  return {CSB_E_UNAVAILABLE,
-          mode == "auto" ? "no backend plugin was found in " + app.config().Text("sandbox.plugin_dirs")
-                         : "backend " + mode + " is not installed or not enabled",
-          "`clara-sandbox plugins` lists what was found and what was refused.", false};
-}
-
 int Run(const Arguments& arguments) {
   SignalWaiter signals;
   auto job = FindJob(arguments);
@@ -150,11 +134,7 @@ int Run(const Arguments& arguments) {
   RunSession session(signals, service);
   const int exit_code =
       session.Run(job->op, user, PayloadOf(*job, *timeout), !job->stdin_is_code && HasInput());
-  if (stop_after)
-    if (auto stopped = Ask(service, CSB_OP_STOP, user, R"({"if_unused":true})", std::chrono::seconds(30));
-        !stopped && session.status() == CSB_OK)
-      Fail({CSB_E_IO, "the sandbox could not be stopped: " + stopped.error().message, stopped.error().hint,
-            false});
+  if (stop_after) StopUnused(service, user, session.status() == CSB_OK);
   return exit_code;
 }
 

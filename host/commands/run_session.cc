@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "clara_sandbox/cpp/json.h"
+#include "host/commands/ask.h"
 #include "host/commands/commands.h"
 #include "host/commands/print.h"
 #include "host/log/logger.h"
@@ -104,7 +105,7 @@ void RunSession::Step(bool& input) {
     fds[0] = {input && input_credit_ > 0 ? STDIN_FILENO : -1, POLLIN, 0};
   }
   fds[1] = {output_.empty() ? -1 : output_.front().fd, POLLOUT, 0};
-  if (const int signal = signals_.Wait(&fds); signal != 0) {
+  if (const int signal = signals_.Wait(&fds); signal != 0 && !(on_signal && on_signal(signal))) {
     if (signal_ != 0) std::_Exit(128 + signal);
     signal_ = signal;
     Cancel();
@@ -173,6 +174,29 @@ int RunSession::ExitCode() {
   const std::string hint(json::GetString(*result, "hint").value_or(""));
   if (!message.empty()) PrintError({CSB_OK, OneLine(message), OneLine(hint), false});
   return static_cast<int>(json::GetInt(*result, "exit_code").value_or(kExitFailure)) & 0xff;
+}
+
+bool IsLive(const csb_service_v1& service, const std::string& user) {
+  auto status = Ask(service, CSB_OP_STATUS, user, "{}", std::chrono::seconds(10));
+  if (!status) return false;
+  auto info = json::ParseObject(*status);
+  return info && json::GetString(*info, "status") == "running";
+}
+
+Error NoBackend(const App& app) {
+  for (const BackendFailure& failure : app.backend_failures()) return failure.error;
+  const std::string mode = app.config().Text("sandbox.mode");
+  return {CSB_E_UNAVAILABLE,
+          mode == "auto" ? "no backend plugin was found in " + app.config().Text("sandbox.plugin_dirs")
+                         : "backend " + mode + " is not installed or not enabled",
+          "`clara-sandbox plugins` lists what was found and what was refused.", false};
+}
+
+void StopUnused(const csb_service_v1& service, const std::string& user, bool say) {
+  auto stopped = Ask(service, CSB_OP_STOP, user, R"({"if_unused":true})", std::chrono::seconds(30));
+  if (!stopped && say)
+    Fail({CSB_E_IO, "the sandbox could not be stopped: " + stopped.error().message, stopped.error().hint,
+          false});
 }
 
 bool HasInput() {

@@ -12,6 +12,7 @@
 
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -19,6 +20,7 @@
 
 #include "clara_sandbox/cpp/result.h"
 #include "clara_sandbox/service.h"
+#include "host/commands/app.h"
 #include "host/commands/signals.h"
 
 namespace csb::host {
@@ -30,6 +32,9 @@ class RunSession {
   // The code's exit code, or what the command ends with when it never ran; says on stderr what went wrong.
   // input: whether stdin is passed on. Once for an object.
   int Run(uint32_t op, std::string_view user, std::string_view payload, bool input);
+
+  // Asked about each signal first: true, it is dealt with.
+  std::function<bool(int signal)> on_signal;
 
   // CSB_OK once the code ran, whatever it ended with.
   csb_status status() const { return status_; }
@@ -72,6 +77,13 @@ class RunSession {
   int output_errno_ = 0;
   csb_status status_ = CSB_E_INTERNAL;
 };
+
+// Whether the user's sandbox runs already.
+bool IsLive(const csb_service_v1& service, const std::string& user);
+// Stops it, unless another host uses it; `say`: tells on stderr when that fails.
+void StopUnused(const csb_service_v1& service, const std::string& user, bool say);
+// Why there is no backend at all.
+Error NoBackend(const App& app);
 
 // Whether stdin has anything to pass on: not /dev/null, and not the terminal of another job.
 bool HasInput();

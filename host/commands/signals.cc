@@ -27,10 +27,11 @@ int Require(int fd, const char* call) {
 
 }  // namespace
 
-SignalWaiter::SignalWaiter() {
+SignalWaiter::SignalWaiter(bool resizes) {
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
+  if (resizes) sigaddset(&set, SIGWINCH);
   pthread_sigmask(SIG_BLOCK, &set, &before_);
   signals_ = Require(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), "signalfd");
   wake_ = Require(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), "eventfd");
@@ -76,7 +77,7 @@ int SignalWaiter::Wait(std::vector<pollfd>* extra) {
     return 0;
   const auto now = std::chrono::steady_clock::now();
   const int signal = static_cast<int>(info.ssi_signo);
-  const bool again = signal == last_ && now - last_at_ < std::chrono::milliseconds(500);
+  const bool again = signal != SIGWINCH && signal == last_ && now - last_at_ < std::chrono::milliseconds(500);
   last_ = signal;
   last_at_ = now;
   return again ? 0 : signal;

@@ -22,7 +22,8 @@ namespace csb::host {
 
 class SignalWaiter {
  public:
-  SignalWaiter();
+  // `resizes`: SIGWINCH as well.
+  explicit SignalWaiter(bool resizes = false);
   ~SignalWaiter();
   SignalWaiter(const SignalWaiter&) = delete;
   SignalWaiter& operator=(const SignalWaiter&) = delete;

@@ -184,4 +184,32 @@ std::string BasicPassword(std::string_view authorization) {
   return colon == std::string::npos ? std::string() : text.substr(colon + 1);
 }
 
+std::string ProtocolKey(std::string_view protocols) {
+  if (protocols.size() > 4096) return {};
+  for (std::string_view rest = protocols; !rest.empty();) {
+    const std::string_view word = Trim(rest.substr(0, rest.find(',')));
+    rest.remove_prefix(std::min(rest.size(), rest.find(',') == rest.npos ? rest.size() : rest.find(',') + 1));
+    if (!word.starts_with("key.")) continue;
+    std::string text(word.substr(4));
+    for (char& c : text) c = c == '-' ? '+' : c == '_' ? '/' : c;
+    while (text.size() % 4 != 0) text += '=';
+    const auto decoded = base64::Decode(text);
+    return decoded ? *decoded : std::string();
+  }
+  return {};
+}
+
+bool HasWord(std::string_view list, std::string_view word) {
+  const auto same = [](char a, char b) {
+    const auto low = [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; };
+    return low(a) == low(b);
+  };
+  for (std::string_view rest = list; !rest.empty();) {
+    const std::string_view one = Trim(rest.substr(0, rest.find(',')));
+    rest.remove_prefix(rest.find(',') == rest.npos ? rest.size() : rest.find(',') + 1);
+    if (std::equal(one.begin(), one.end(), word.begin(), word.end(), same)) return true;
+  }
+  return false;
+}
+
 }  // namespace csb::http

@@ -26,6 +26,12 @@ namespace csb::http {
 using Digest = std::array<unsigned char, 32>;
 Digest Sha256(std::string_view text);
 
+// Browsers cannot send header fields with a WebSocket: the key in the list of Sec-WebSocket-Protocol, as
+// "key." and its base64url; empty: there is none.
+std::string ProtocolKey(std::string_view protocols);
+// Whether the comma-separated list of a header field has this word, of any case.
+bool HasWord(std::string_view list, std::string_view word);
+
 struct Key {
   std::string name;  // for logs
   Digest digest;

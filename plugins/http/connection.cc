@@ -80,7 +80,7 @@ class HttpConnection final : public Connection, private TransportEvents, private
   }
 
  private:
-  enum class Stage { kHandshake, kHead, kBody, kAnswer, kLinger, kClosed };
+  enum class Stage { kHandshake, kHead, kBody, kAnswer, kUpgraded, kLinger, kClosed };
   struct Piece {
     std::string data;
     uint64_t credit;
@@ -134,6 +134,8 @@ class HttpConnection final : public Connection, private TransportEvents, private
         more = PumpHead();
       else if (stage_ == Stage::kBody)
         more = PumpBody();
+      else if (stage_ == Stage::kUpgraded)
+        more = PumpUpgraded();
       else
         more = false;
     }
@@ -204,6 +206,13 @@ class HttpConnection final : public Connection, private TransportEvents, private
     return result.consumed > 0 && !result.blocked;
   }
 
+  bool PumpUpgraded() {
+    if (input_.empty() || exchange_ == nullptr || answered_) return false;
+    const size_t taken = exchange_->TakeBody(input_.view());
+    input_.Consumed(taken);
+    return taken > 0;
+  }
+
   void BodyEnd() {
     body_pace_.Stop();
     stage_ = Stage::kAnswer;
@@ -239,8 +248,9 @@ class HttpConnection final : public Connection, private TransportEvents, private
   void Read() {
     if (reading_) return;
     if (stage_ == Stage::kLinger) input_.Clear();
-    const size_t most =
-        stage_ == Stage::kBody || stage_ == Stage::kLinger ? kBodyBuffer : app_.settings.max_header + 4;
+    const size_t most = stage_ == Stage::kBody || stage_ == Stage::kUpgraded || stage_ == Stage::kLinger
+                            ? kBodyBuffer
+                            : app_.settings.max_header + 4;
     const auto [to, size] = input_.Room(most);
     if (size == 0) {
       // Full of the requests that follow: nothing is read that would tell that the client has gone.
@@ -299,9 +309,23 @@ class HttpConnection final : public Connection, private TransportEvents, private
     if (output_.empty()) asio::post(thread_.io, [self = shared_from_this(), this] { Flushed(); });
   }
 
+  void Upgrade(std::string_view fields) override {
+    if (begun_ || stage_ != Stage::kAnswer) return Close();
+    begun_ = close_ = true;  // nothing else is said on this connection
+    status_ = 101;
+    stage_ = Stage::kUpgraded;
+    std::string head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n";
+    if (!request_id_.empty()) head += "X-Request-Id: " + request_id_ + "\r\n";
+    Send(head.append(fields).append("\r\n"), 0);
+    asio::post(thread_.io, [self = shared_from_this(), this] {
+      if (stage_ != Stage::kClosed) Pump();
+    });
+  }
+
   void Break() override { Close(); }
 
   void WantBody() override {
+    if (stage_ == Stage::kUpgraded) return Pump();
     if (stage_ != Stage::kBody) return;
     body_pace_.Start(Clock::now());
     Pump();

@@ -8,12 +8,14 @@
 #include "plugins/http/exchanges.h"
 #include "plugins/http/idempotent_exchange.h"
 #include "plugins/http/incoming.h"
+#include "plugins/http/web_socket_codec.h"
 
 namespace csb::http {
 namespace {
 
 // A body that is of no interest is read over up to this, so that the connection can be kept.
 constexpr uint64_t kSmallBody = 64 << 10;
+constexpr const char* kTerminalProtocol = "clara-sandbox";
 
 bool SameWord(std::string_view a, std::string_view lower) {
   return std::equal(a.begin(), a.end(), lower.begin(), lower.end(),
@@ -149,6 +151,10 @@ class Dispatcher {
     if (thread_.keys->empty()) return nullptr;
     std::string basic;
     std::string_view presented = PresentedKey(head_.api_key, head_.authorization);
+    if (presented.empty() && route != nullptr && route->answer == Answer::kTerminal) {
+      basic = ProtocolKey(head_.web_socket_protocol);
+      presented = basic;
+    }
     if (presented.empty() && route != nullptr && route->access == Access::kDocument) {
       basic = BasicPassword(head_.authorization);
       presented = basic;
@@ -256,6 +262,8 @@ class Dispatcher {
       case Answer::kFileRead:
         return FormOfFile(in.accept) == Form::kBytes ? FileBytesExchange(app_, thread_, std::move(in), out)
                                                      : FileJsonExchange(app_, thread_, std::move(in), out);
+      case Answer::kTerminal:
+        return Terminal(std::move(in), out);
       case Answer::kProcessOutput:
         if (const Form form = FormOfExecution(in.accept); form != Form::kJson)
           return StreamedRunExchange(app_, thread_, std::move(in), out, form == Form::kEventStream);
@@ -271,6 +279,27 @@ class Dispatcher {
     const Form form = FormOfExecution(in.accept);
     if (form == Form::kJson) return BufferedRunExchange(app_, thread_, std::move(in), out);
     return StreamedRunExchange(app_, thread_, std::move(in), out, form == Form::kEventStream);
+  }
+
+  Made Terminal(Incoming in, Responder& out) {
+    // RFC 6455, 4.2.1.
+    if (!SameWord(head_.upgrade, "websocket") || !HasWord(head_.connection, "upgrade") || !head_.http11 ||
+        head_.method != "GET") {
+      Reply reply = ErrorReply(426, "this path is a WebSocket", "connect to it as ws:// or wss://");
+      reply.fields = "Upgrade: websocket\r\nConnection: Upgrade\r\n";
+      return Fixed(std::move(reply), out);
+    }
+    if (head_.web_socket_version != "13") {
+      Reply reply = ErrorReply(426, "Sec-WebSocket-Version: only 13 is understood", "");
+      reply.fields = "Sec-WebSocket-Version: 13\r\n";
+      return Fixed(std::move(reply), out);
+    }
+    if (WebSocketAccept(head_.web_socket_key).empty() || head_.has_body)
+      return Fixed(ErrorReply(400, "Sec-WebSocket-Key: must be 16 bytes in base64, and there is no body", ""),
+                   out);
+    in.web_socket_key = head_.web_socket_key;
+    if (HasWord(head_.web_socket_protocol, kTerminalProtocol)) in.web_socket_protocol = kTerminalProtocol;
+    return TerminalExchange(app_, thread_, std::move(in), out);
   }
 
   Made Write(Incoming in, Responder& out) {

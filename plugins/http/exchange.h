@@ -30,6 +30,9 @@ class Responder {
   // Once the client's kernel has taken `data`, OnSent(credit) is called.
   virtual void Write(std::string data, uint64_t credit) = 0;
   virtual void End() = 0;
+  // Ends HTTP on this connection: 101 with these fields; all that comes from now on goes to TakeBody, and
+  // what is written goes out as it is. End() closes the connection once it is sent.
+  virtual void Upgrade(std::string_view fields) = 0;
   // The answer cannot be completed: the client sees its connection break.
   virtual void Break() = 0;
   // TakeBody would take more now.

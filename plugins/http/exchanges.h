@@ -22,6 +22,8 @@ std::unique_ptr<Exchange> StreamedRunExchange(App&, ThreadState&, Incoming, Resp
 // What a process printed, and input for it.
 std::unique_ptr<Exchange> ProcessOutputExchange(App&, ThreadState&, Incoming, Responder&);
 std::unique_ptr<Exchange> ProcessInputExchange(App&, ThreadState&, Incoming, Responder&);
+// A terminal over a WebSocket.
+std::unique_ptr<Exchange> TerminalExchange(App&, ThreadState&, Incoming, Responder&);
 std::unique_ptr<Exchange> FileJsonExchange(App&, ThreadState&, Incoming, Responder&);
 std::unique_ptr<Exchange> FileBytesExchange(App&, ThreadState&, Incoming, Responder&);
 std::unique_ptr<Exchange> FileWriteJsonExchange(App&, ThreadState&, Incoming, Responder&);

@@ -42,6 +42,7 @@ class IdempotentExchange final : public Exchange, public Responder {
   void End() override;
   void Break() override { out_.Break(); }
   void WantBody() override { out_.WantBody(); }
+  void Upgrade(std::string_view) override { out_.Break(); }  // no POST leads to one
   void CallBack(double seconds) override { out_.CallBack(seconds); }
   bool begun() const override { return out_.begun(); }
 

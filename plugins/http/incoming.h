@@ -20,6 +20,7 @@ struct Incoming {
   bool head = false;  // HEAD: the answer's body is left out by the connection
   bool has_body = false;
   std::optional<uint64_t> content_length;
+  std::string web_socket_key, web_socket_protocol;  // of a good handshake; the protocol that was agreed on
   std::string content_type, accept, range, if_range, if_none_match;
 };
 

@@ -121,6 +121,12 @@ void Answered(Writer& w, const Route& route) {
       return Content(w, {{kJson, Reference(route.answer_schema)},
                          {kEventStream, kTextSchema},
                          {kNdjson, Reference("ExecutionEvent")}});
+    case Answer::kProcessOutput:
+      return Content(w, {{kJson, Reference(route.answer_schema)},
+                         {kEventStream, kTextSchema},
+                         {kNdjson, Reference("ExecutionEvent")}});
+    case Answer::kTerminal:
+      return;  // no HTTP from there on
     case Answer::kFileRead:
       return Content(w, {{kJson, Reference(route.answer_schema)}, {kBytes, "{}"}});
     case Answer::kText:
@@ -155,7 +161,7 @@ void Operation(Writer& w, const Route& route) {
   Parameters(w, route);
   Body(w, route);
   Open(w, "responses");
-  Open(w, "200");
+  Open(w, route.answer == Answer::kTerminal ? "101" : "200");
   json::Member(w, "description",
                route.answer == Answer::kExecution
                    ? "It ran; whether it succeeded says `success`. With Accept: text/event-stream "

@@ -115,6 +115,8 @@ class RequestParser::Impl {
     kMcpMethod = 4096,
     kMcpName = 8192,
     kMcpSession = 16384,
+    kWebSocketKey = 32768,
+    kWebSocketProtocol = 65536,
   };
 
   // Beast's parser with views instead of a field container: no allocation a field.
@@ -255,6 +257,21 @@ class RequestParser::Impl {
         if (!head_.accept.empty()) head_.accept += ", ";
         head_.accept += value;
         return true;
+      case bhttp::field::upgrade:
+        head_.upgrade = value;
+        return true;
+      case bhttp::field::connection:
+        head_.connection = value;
+        return true;
+      case bhttp::field::sec_websocket_key:
+        head_.web_socket_key = value;
+        return Once(kWebSocketKey, "Sec-WebSocket-Key");
+      case bhttp::field::sec_websocket_version:
+        head_.web_socket_version = value;
+        return true;
+      case bhttp::field::sec_websocket_protocol:
+        head_.web_socket_protocol = value;
+        return Once(kWebSocketProtocol, "Sec-WebSocket-Protocol");
       default:
         break;
     }

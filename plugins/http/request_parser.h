@@ -41,6 +41,7 @@ struct RequestHead {
   std::string_view host, content_type, content_encoding, authorization, api_key, expect, origin, fetch_site;
   std::string_view range, if_range, if_none_match, request_id;
   std::optional<std::string_view> instance, idempotency_key;  // given and empty is not absent
+  std::string_view upgrade, connection, web_socket_key, web_socket_version, web_socket_protocol;
   std::optional<std::string_view> mcp_version, mcp_method, mcp_name, mcp_session;
   std::string accept;  // repeated Accept fields joined by ", "
 };

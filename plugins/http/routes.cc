@@ -162,6 +162,13 @@ constexpr Field kProcessResize[] = {
     {"rows", In::kBody, true, R"({"type":"integer","minimum":1,"maximum":10000})", "Lines."},
     {"cols", In::kBody, true, R"({"type":"integer","minimum":1,"maximum":10000})", "Columns."},
 };
+constexpr Field kTerminal[] = {
+    {"rows", In::kQuery, false, R"({"type":"integer","minimum":1,"maximum":10000,"default":24})", "Lines."},
+    {"cols", In::kQuery, false, R"({"type":"integer","minimum":1,"maximum":10000,"default":80})", "Columns."},
+    {"command", In::kQuery, false, kText, "What to run in it; a shell by default."},
+    {"handle", In::kQuery, false, kHandle, "Of a process with a terminal to join instead of starting one."},
+    {"keep", In::kQuery, false, kBool, "Leave the process when the connection is lost, to be joined again."},
+};
 constexpr Field kContext[] = {{"name", In::kPath, true, kName, "Name of the context."}};
 constexpr Field kDestroy[] = {{"purge", In::kQuery, false, kBool, "Remove the files too."}};
 
@@ -216,6 +223,13 @@ constexpr Route kRoutes[] = {
      Answer::kResult, Access::kKey, "processes", "Process", "Wait for a program's end", "", kProcessWait},
     {"POST", "/sandbox/{user_id}/processes/{handle}/resize", "process_resize", CSB_OP_PROCESS_RESIZE,
      Answer::kResult, Access::kKey, "processes", "Nothing", "Size a program's terminal", "", kProcessResize},
+    {"GET", "/sandbox/{user_id}/terminal", "terminal", CSB_OP_PROCESS_ATTACH, Answer::kTerminal, Access::kKey,
+     "processes", "", "Open a terminal",
+     "A WebSocket (RFC 6455). Binary messages are bytes both ways; text messages are JSON: "
+     "`{\"type\":\"resize\",\"rows\":R,\"cols\":C}` and `{\"type\":\"signal\",\"signal\":\"INT\"}` from the "
+     "client, "
+     "`{\"type\":\"exit\",\"exit_code\":N}` last from the server.",
+     kTerminal},
     {"GET",
      "/sandbox/{user_id}/contexts",
      "context_list",

@@ -30,6 +30,7 @@ enum class Answer {
   kProcess,        // the result, asked for without waiting
   kProcessOutput,  // a document with what it printed, or streamed to its end
   kProcessInput,   // `content` goes to its stdin
+  kTerminal,       // a WebSocket
   kText,           // stream DATA as text (metrics)
   kOpenApi,        // made here
   kDocs,           // made here
