@@ -92,7 +92,7 @@ def main():
     script = os.path.join(modules, "bench_echo.mjs")
     with open(script, "w", encoding="utf-8") as file:
         file.write(ECHO)
-    ours_command = [binary, "stdio", "--user", "bench", "--backend", "bubblewrap",
+    ours_command = [binary, "stdio", "--user", "bench", "--sandbox.mode=bubblewrap",
                     *(f"--sandbox.{name}={folder}/{kind}" for name, kind in
                       (("data_dir", "data"), ("state_dir", "state"), ("runtime_dir", "run")))]
     try:
