@@ -54,6 +54,10 @@ constexpr Field kExecute[] = {
     {"yield_after", In::kBody, false, R"({"type":"number","exclusiveMinimum":0})",
      "Seconds after which a run that goes on is answered with what it printed so far, and a `handle`."},
     {"output", In::kBody, false, kOutput, kOutputDoc},
+    {"max_output", In::kBody, false, R"({"type":"integer","minimum":256,"maximum":16777216})",
+     "Answer both streams as one text of at most so many bytes, start and end, as a model reads it; the rest "
+     "is "
+     "kept under `handle`."},
     {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
 constexpr Field kShell[] = {
@@ -67,6 +71,10 @@ constexpr Field kShell[] = {
     {"yield_after", In::kBody, false, R"({"type":"number","exclusiveMinimum":0})",
      "Seconds after which a run that goes on is answered with what it printed so far, and a `handle`."},
     {"output", In::kBody, false, kOutput, kOutputDoc},
+    {"max_output", In::kBody, false, R"({"type":"integer","minimum":256,"maximum":16777216})",
+     "Answer both streams as one text of at most so many bytes, start and end, as a model reads it; the rest "
+     "is "
+     "kept under `handle`."},
     {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
 constexpr Field kExec[] = {
@@ -81,12 +89,20 @@ constexpr Field kExec[] = {
     {"yield_after", In::kBody, false, R"({"type":"number","exclusiveMinimum":0})",
      "Seconds after which a run that goes on is answered with what it printed so far, and a `handle`."},
     {"output", In::kBody, false, kOutput, kOutputDoc},
+    {"max_output", In::kBody, false, R"({"type":"integer","minimum":256,"maximum":16777216})",
+     "Answer both streams as one text of at most so many bytes, start and end, as a model reads it; the rest "
+     "is "
+     "kept under `handle`."},
     {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
 constexpr Field kPipInstall[] = {
     {"package", In::kBody, true, kText,
      "One requirement, like `numpy>=2`, or the path of a wheel in the sandbox."},
     {"timeout", In::kBody, false, CSB_TIMEOUT(120), kTimeoutDoc},
+    {"max_output", In::kBody, false, R"({"type":"integer","minimum":256,"maximum":16777216})",
+     "Answer both streams as one text of at most so many bytes, start and end, as a model reads it; the rest "
+     "is "
+     "kept under `handle`."},
     {"encoding", In::kBody, false, kEncoding, kEncodingDoc},
 };
 constexpr Field kPipList[] = {{"encoding", In::kQuery, false, kEncoding, kEncodingDoc}};

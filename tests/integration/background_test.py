@@ -89,6 +89,23 @@ class Processes(Case):
             whole = "".join(f"{i}\n" for i in range(1, 5001))
             self.assertEqual(between, whole[100:120])
 
+    def test_an_answer_as_a_model_reads_it(self):
+        with self.service() as service:
+            run = service.post("m", "shell", command="seq 1 5000; echo err >&2; exit 2", max_output=1000)
+            whole = "".join(f"{i}\n" for i in range(1, 5001))
+            self.assertTrue(run["output"].startswith(whole[:400]) and "bytes omitted, read_output(" in run["output"], run)
+            self.assertLess(len(run["output"]), 1200)
+            self.assertEqual((run["truncated"], run["exit_code"]), (True, 2))
+            offset = int(run["output"].split("offset=")[1].split(")")[0])
+            rest = self.get(service, "m", f"/processes/{run['handle']}/output?offset={offset}&limit=50")["output"]
+            self.assertEqual(rest, whole[offset:offset + 50])
+            short = service.post("m", "shell", command="echo häuser; echo err >&2", max_output=1000)
+            self.assertEqual(sorted(short["output"].split()), ["err", "häuser"])
+            self.assertNotIn("handle", short)
+            binary = service.post("m", "shell", command="printf '\\211PNG\\r\\n\\032\\n'; head -c 5000 /dev/zero", max_output=1000)
+            self.assertIn("(binary output: 5,008 bytes, looks like PNG image)", binary["output"])
+            self.assertEqual(service.call("POST", "m", "/shell", {"command": "true", "max_output": 1})[0], 422)
+
     def test_its_output_live(self):
         with self.service() as service:
             handle = self.post(service, "l", "/processes", command="for i in 1 2 3; do echo $i; done; exit 3")["handle"]
