@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// python_cases.h: what a call of Python costs beside a plain interpreter: fresh, in a context, and with modules
-// that are loaded ahead. Needs hosts with options of their own.
+// python_cases.h: what a call of Python costs beside a plain interpreter: fresh, in a context, and with
+// modules that are loaded ahead. Needs hosts with options of their own.
 #pragma once
 
 #include <string>
