@@ -87,7 +87,8 @@ class OneUid(unittest.TestCase):
 
     @classmethod
     def new_service(cls, root):
-        return harness.Service("--bubblewrap.memory=256m", "--bubblewrap.pids=64", "--bubblewrap.disk=16m", root=root,
+        return harness.Service("--bubblewrap.memory=256m", "--bubblewrap.pids=64", "--bubblewrap.disk=16m",
+                               "--sandbox.warm_python=0", root=root,
                                program=cls.program)
 
     def shell(self, user, command, **more):
