@@ -112,7 +112,7 @@ class Server:
                 value = self._evaluate(compile(ast.Expression(last.value), name, "eval", self._flags, True))
                 if value is not None and not code.rstrip().endswith(";"):
                     builtins._ = value
-                    self._results.add("value", bundle(value))
+                    self._results.show("value", value)
         except SystemExit as end:
             return self._exit(end)
         except BaseException as error:

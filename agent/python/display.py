@@ -35,8 +35,14 @@ class Results:
 
     def reset(self, wanted):
         self.wanted = wanted
+        self.figures = set()  # shown by themselves, and not once more at the end
         self._count = 0
         self._bytes = 0
+
+    def show(self, kind, value):
+        if _is_figure(value):
+            self.figures.add(id(value))
+        self.add(kind, bundle(value))
 
     def add(self, kind, data):
         if not self.wanted or os.getpid() != self._owner:
@@ -122,12 +128,16 @@ def _carried(kind, value):
     return None
 
 
+def _is_figure(value):
+    figures = sys.modules.get("matplotlib.figure")
+    return figures is not None and isinstance(value, getattr(figures, "Figure", ()))
+
+
 def bundle(value):
     data = {}
     if isinstance(value, type):
         return {"text/plain": _text(value)}
-    figures = sys.modules.get("matplotlib.figure")
-    if figures is not None and isinstance(value, getattr(figures, "Figure", ())):
+    if _is_figure(value):
         try:
             data["image/png"] = _carried("image/png", _figure(value))
         except Exception as error:
@@ -166,7 +176,9 @@ def show_figures(results):
         return
     try:
         for number in pyplot.get_fignums():
-            results.add("display", bundle(pyplot.figure(number)))
+            figure = pyplot.figure(number)
+            if id(figure) not in results.figures:
+                results.add("display", bundle(figure))
         pyplot.close("all")
     except Exception as error:
         print("[figures cannot be shown: %s]" % error, file=sys.stderr)
@@ -213,7 +225,7 @@ def install(results):
 
     def display(*values, **_):
         for value in values:
-            results.add("display", bundle(value))
+            results.show("display", value)
 
     builtins.display = display
 

@@ -147,6 +147,20 @@ class Contexts(Case):
                                  results=True)["results"]
             self.assertEqual(shown[0]["data"]["image/png"], base64.b64encode(b"png").decode())
 
+    def test_figures_and_tables_are_shown_once_each(self):
+        with self.service() as service:
+            if service.post("f", "execute", code="import matplotlib, pandas", timeout=120)["exit_code"] != 0:
+                self.skipTest("no matplotlib and pandas in this sandbox")
+            shown = service.post("f", "execute", context="c", timeout=120, code="import matplotlib.pyplot as plt\n"
+                                 "plt.plot([1, 2])\nplt.show()\nplt.figure()\nplt.bar([1], [2])\n"
+                                 "fig, ax = plt.subplots()\nax.plot([3, 4])\nfig")["results"]
+            pictures = [base64.b64decode(one["data"]["image/png"]) for one in shown]
+            self.assertEqual([picture[:8] for picture in pictures], [b"\x89PNG\r\n\x1a\n"] * 3)
+            self.assertEqual([one["kind"] for one in shown], ["display", "value", "display"])
+            table = service.post("f", "execute", code="import pandas\npandas.DataFrame({'a': [1]})", context="c")["results"][0]
+            self.assertIn("<table", table["data"]["text/html"])
+            self.assertEqual(table["data"]["text/plain"], "   a\n0  1")
+
     def test_a_deadline_keeps_the_state_and_a_death_is_said(self):
         with self.service() as service:
             service.post("d", "execute", code="x = 1", context="c")
