@@ -46,6 +46,14 @@ TEST(OutputLog, KeepsTheNewestInOrderOfArrival) {
   EXPECT_TRUE(log.At(log.end(), 1).bytes.empty());
 }
 
+TEST(OutputLog, CountsWhatItCostsToKeepManyPieces) {
+  OutputLog log(100'000);
+  for (int i = 0; i < 100'000; ++i) log.Append(i % 2 == 0 ? CSB_STREAM_STDOUT : CSB_STREAM_STDERR, "x");
+  EXPECT_EQ(log.end(), 100'000u);
+  EXPECT_LT(log.size(), 2000u);
+  EXPECT_EQ(log.dropped(CSB_STREAM_STDOUT) + log.dropped(CSB_STREAM_STDERR), log.begin());
+}
+
 class Processes : public ::testing::Test {
  protected:
   Ending Do(const std::string& op, const std::string& args, std::optional<std::string> input = std::nullopt) {
@@ -229,6 +237,24 @@ TEST_F(Processes, ASlowReaderOfAKeptRunIsToldWhatIsMissing) {
   const Ending end = agent_.host().Wait(run);
   EXPECT_EQ(end.out.size() + static_cast<size_t>(end.result_int("stdout_dropped")), 20'000'000u);
   EXPECT_GT(end.result_int("stdout_dropped"), 10'000'000);
+}
+
+TEST_F(Processes, AProgramThatDoesNotReadEndsNothingButTheInput) {
+  const std::string handle = Start(R"("argv":["sleep","60"])");
+  const Ending late = agent_.host().Run({.op = "process_input",
+                                         .args = R"({"handle":")" + handle + "\"}",
+                                         .timeout_ms = 300,
+                                         .input = std::string(2 << 20, 'x')});
+  EXPECT_EQ(late.code(), CSB_E_DEADLINE);
+  EXPECT_THAT(late.message(), HasSubstr("did not read"));
+  EXPECT_EQ(Of("wait", handle, R"("timeout":0)").result_text("state"), "running");
+  const std::string prints = Start(R"("command":"yes")");
+  const Ending unread = agent_.host().Run({.op = "process_output",
+                                           .args = R"({"handle":")" + prints + R"(","wait":20})",
+                                           .timeout_ms = 300,
+                                           .credit = 100});
+  EXPECT_EQ(unread.code(), 0);
+  EXPECT_EQ(Of("output", handle, R"("offset":-9223372036854775808)").code(), 0);
 }
 
 TEST_F(Processes, HostileHandlesAndArgumentsAreRefused) {

@@ -10,6 +10,9 @@ namespace {
 
 // Small enough that little memory is held for bytes that are dropped, large enough to be few.
 constexpr size_t kChunk = 32 << 10;
+// What a chunk costs beside its bytes: a program that changes its stream with each byte has a chunk for each.
+constexpr size_t kChunkCost = 128;
+constexpr size_t kUncounted = 1024;  // chunks that full ones alone would need, and more
 
 }  // namespace
 
@@ -25,11 +28,13 @@ void OutputLog::Append(uint8_t stream, std::string_view bytes) {
     end_ += part.size();
     size_ += part.size();
   }
-  while (size_ > limit_) {
+  for (size_t cost;
+       (cost = size_ + (std::max(chunks_.size(), kUncounted) - kUncounted) * kChunkCost) > limit_;) {
     Chunk& first = chunks_.front();
     const size_t left = first.bytes.size() - first.gone;
-    const size_t over = std::min(left, size_ - limit_);
+    const size_t over = std::min(left, cost - limit_);
     size_ -= over;
+    if (first.stream == CSB_STREAM_STDOUT) stdout_dropped_ += over;
     if (over == left)
       chunks_.pop_front();
     else

@@ -27,6 +27,8 @@ class OutputLog {
   uint64_t begin() const { return end_ - size_; }  // older bytes are dropped
   uint64_t end() const { return end_; }
   size_t size() const { return size_; }
+  // Of those dropped, this stream's.
+  uint64_t dropped(uint8_t stream) const { return stream == 1 ? stdout_dropped_ : begin() - stdout_dropped_; }
   uint64_t bytes(uint8_t stream) const { return stream == 1 ? stdout_ : end_ - stdout_; }
 
   struct Piece {
@@ -47,6 +49,7 @@ class OutputLog {
   std::deque<Chunk> chunks_;
   uint64_t end_ = 0;
   uint64_t stdout_ = 0;
+  uint64_t stdout_dropped_ = 0;
   size_t size_ = 0;
 };
 

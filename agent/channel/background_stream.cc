@@ -33,6 +33,7 @@ BackgroundStream::BackgroundStream(Loop& loop, BackgroundTable& table, Backgroun
                   impatient_ = true;
                   Advance();
                 }),
+      deadline_(loop, [this] { OnCancel(true); }),
       begin_(std::max(plan_.offset, run.log().begin())),
       at_(begin_) {
   run_.Follow(*this);
@@ -45,6 +46,8 @@ void BackgroundStream::Start() {
     patience_.Arm(NowNs() + plan_.patience_ns);
   else if (plan_.kind == FollowPlan::Kind::kWait || plan_.kind == FollowPlan::Kind::kOutput)
     impatient_ = true;
+  if (plan_.timeout_ms > 0 && plan_.kind != FollowPlan::Kind::kRun)
+    deadline_.Arm(NowNs() + static_cast<int64_t>(plan_.timeout_ms) * kMs);
   if (plan_.input) GrantInput();
   Advance();
 }
@@ -54,7 +57,15 @@ bool BackgroundStream::SendOutput() {
   for (;;) {
     const OutputLog& log = run_.log();
     if (at_ < log.begin()) {  // it was printed faster than it was read
-      gate_.Gap(CSB_STREAM_STDOUT, log.begin() - at_);
+      const uint64_t gap = log.begin() - at_;
+      // A run is followed from its first byte, so what was not counted of a stream yet is what is missing.
+      const uint64_t of_stderr =
+          plan_.kind == FollowPlan::Kind::kRun
+              ? std::min(gap, log.dropped(CSB_STREAM_STDERR) -
+                                  std::min(log.dropped(CSB_STREAM_STDERR), gate_.bytes(CSB_STREAM_STDERR)))
+              : 0;
+      if (of_stderr > 0) gate_.Gap(CSB_STREAM_STDERR, of_stderr);
+      if (gap > of_stderr) gate_.Gap(CSB_STREAM_STDOUT, gap - of_stderr);
       at_ = log.begin();
     }
     const uint64_t end = limited ? std::min(log.end(), begin_ + plan_.limit) : log.end();
@@ -160,8 +171,15 @@ void BackgroundStream::OnCancel(bool deadline) {
                                 deadline ? "the time for following " + run_.handle() + " is over; it goes on"
                                          : "no longer followed; " + run_.handle() + " goes on",
                                 "", true}));
-  impatient_ = true;
-  Advance();
+  // Answered now, whatever the program or the reader does: a host that hears nothing gives the sandbox up.
+  if (plan_.kind == FollowPlan::Kind::kInput)
+    return Finish(ErrorPayload(
+        {CSB_E_DEADLINE,
+         run_.handle() + " did not read its input in time; " + std::to_string(taken_) + " bytes were taken",
+         "write less at once, or see what the program waits for", false}));
+  const std::string offsets =
+      "\"offset\":" + std::to_string(begin_) + ",\"next_offset\":" + std::to_string(at_);
+  Finish(Good(run_.Info(plan_.kind == FollowPlan::Kind::kOutput ? offsets : std::string())));
 }
 
 void BackgroundStream::OnDetached() {
@@ -170,12 +188,14 @@ void BackgroundStream::OnDetached() {
   if (plan_.kind == FollowPlan::Kind::kRun) run_.Kill(Background::Cause::kCancelled);
   over_ = true;
   patience_.Cancel();
+  deadline_.Cancel();
   finished_(*this);
 }
 
 void BackgroundStream::Finish(const std::string& payload) {
   if (std::exchange(over_, true)) return;
   patience_.Cancel();
+  deadline_.Cancel();
   if (channel_ != nullptr) {
     channel_->Remove(id_);
     channel_->Send(Kind::kDone, 0, id_, payload);

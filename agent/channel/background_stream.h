@@ -28,6 +28,7 @@ struct FollowPlan {
   bool eof = true;          // kInput: its end is the program's end of input
   uint64_t offset = 0;      // of the first byte of output wanted
   uint64_t limit = 0;       // kOutput: most bytes
+  uint64_t timeout_ms = 0;  // of the operation; a run's is the program's own
   int64_t patience_ns = 0;  // kRun: yield_after, 0: never; kWait, kOutput: how long
   std::optional<uint64_t> head, tail;
 };
@@ -65,6 +66,7 @@ class BackgroundStream : public StreamHandler, public BackgroundObserver {
   std::function<void(BackgroundStream&)> finished_;
   OutputGate gate_;
   Timer patience_;
+  Timer deadline_;
   uint64_t begin_;        // where what is sent begins
   uint64_t at_;           // the next byte to send
   uint64_t granted_ = 0;  // input that the host may still send

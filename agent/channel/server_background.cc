@@ -91,7 +91,7 @@ void Bounds(const json::Value& args, FollowPlan& plan) {
 
 uint64_t Offset(const OutputLog& log, int64_t asked) {
   if (asked >= 0) return std::min(static_cast<uint64_t>(asked), log.end());
-  const auto back = static_cast<uint64_t>(-asked);
+  const auto back = static_cast<uint64_t>(-std::max(asked, -INT64_MAX));
   return log.end() - std::min(back, log.end());
 }
 
@@ -207,7 +207,7 @@ void Server::OnProcess(Channel& channel, const Opening& opening, std::string_vie
                    "no process " + std::string(handle->substr(0, 64)) +
                        " (it ended long ago, or the sandbox was restarted)",
                    "list the processes to see which there are", false});
-  FollowPlan plan{.credit = opening.credit, .input = opening.input};
+  FollowPlan plan{.credit = opening.credit, .input = opening.input, .timeout_ms = opening.timeout_ms};
   const int64_t offset = json::GetInt(args, "offset").value_or(op == "process_attach" ? INT64_MAX : 0);
   plan.offset = Offset(run->log(), offset);
   if (op == "process_output") {
