@@ -179,6 +179,20 @@ void Registry::CleanLater(const std::string& user) {
   });
 }
 
+void Registry::CleanUnheldLater(const std::string& instance) {
+  reactor_.At(Reactor::Clock::now() + kCleanDelay, [line = line_, instance] {
+    line->With([&](Registry& registry) {
+      registry.InBackground([instance](Registry& r) {
+        const auto info = r.engine_.Instance(instance, kAskLimit);
+        if (!info || info->Get(kKeyInstallation) != r.names_.installation()) return;
+        const std::string user = info->Get(kKeyUser);
+        if (const auto record = r.records_.Read(KeyOf(user)); record && record->instance == instance)
+          r.CleanDead(user);
+      });
+    });
+  });
+}
+
 void Registry::CleanDead(const std::string& user) {
   const std::string key = KeyOf(user);
   auto lock = Lock(key);
@@ -221,7 +235,11 @@ void Registry::OnLifecycle(const std::string& action, const std::string& instanc
   // again with another address, and this may be heard only then.
   if (ended && action != "instance-deleted") launcher_.NoteEnd(instance);
   const auto sandbox = AttachedAs(instance);
-  if (!sandbox) return;
+  if (!sandbox) {
+    // Of a user whose host is gone, perhaps a moment after the sweep has seen it alive.
+    if (ended && action != "instance-deleted" && names_.IsOurs(instance)) CleanUnheldLater(instance);
+    return;
+  }
   if (ended)
     sandbox->MarkEnded(action == "instance-deleted" ? "the instance was deleted" : "the instance ended");
   if (action == "instance-paused") sandbox->SetPaused(true);

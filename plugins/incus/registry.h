@@ -74,6 +74,8 @@ class Registry {
   // Moves on from a dead instance after a while in which whoever restarts it by hand is not disturbed.
   void CleanLater(const std::string& user);
   void CleanDead(const std::string& user);
+  // The same of one that no sandbox here stands for.
+  void CleanUnheldLater(const std::string& instance);
   // Runs `work` on a worker, unless this goes first; waited for by the destructor.
   void InBackground(std::function<void(Registry&)> work);
   // Deletes an instance that no record names any more.

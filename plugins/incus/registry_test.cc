@@ -443,6 +443,16 @@ TEST_F(RegistryTest, WhatTheEventsMissedIsComparedLater) {
   EXPECT_TRUE(Becomes([&] { return host->registry->Find("alice") == nullptr; }));
 }
 
+TEST_F(RegistryTest, OneThatEndsWithoutAHostIsMovedOnFrom) {
+  { ASSERT_TRUE(Start()->Create("alice")); }
+  const std::string name = InstanceOf("alice");
+  const auto host = Start();
+  ASSERT_TRUE(host->Sweep()) << "which sees it alive";
+  server_.SetStatus(name, "Stopped");
+  host->registry->OnLifecycle("instance-shutdown", name);
+  EXPECT_TRUE(Becomes([&] { return !server_.Has(name); }));
+}
+
 TEST_F(RegistryTest, WhatALiveSandboxHasCantBeAskedOtherwise) {
   const auto host = Start();
   ASSERT_TRUE(host->Create("alice"));
