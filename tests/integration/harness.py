@@ -163,7 +163,8 @@ class Service:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         far = [o for o in options if mode == "remote" and o.startswith(f"--{OVER}.")]  # of the backend there
-        self.far = remote_peer().far_of(self.root, far) if mode == "remote" and remote is None else None
+        shared = [o for o in options if o.startswith("--sandbox.")]  # of any
+        self.far = remote_peer().far_of(self.root, far + shared) if mode == "remote" and remote is None else None
         self.options = [f"--http.port={self.port}", "--http.rate_limit=0", "--sandbox.max_sandboxes=200", f"--sandbox.mode={mode}",
                         *folders(self.root, mode, engine, remote), *(o for o in options if o not in far)]
         if key:

@@ -56,7 +56,7 @@ class PythonClient(unittest.TestCase):
         events = list(box.stream_execute("import sys\nprint('a', flush=True)\nsys.stdout.buffer.write(b'\\xff')"))
         self.assertEqual(b"".join(e.data for e in events if e.kind == "stdout"), b"a\n\xff")
         self.assertTrue(events[-1].execution.success)
-        for event in box.stream_shell("echo first; touch begun; sleep 60; touch over"):
+        for event in box.stream_shell("touch begun; echo first; sleep 60; touch over"):
             self.assertEqual(event.text, "first\n")
             break
         self.assertEqual([e.name for e in box.list_files()], ["begun"])

@@ -114,8 +114,8 @@ class Terminal(unittest.TestCase):
             web.tell(type="resize", rows=40, cols=100)
             web.type("sleep 0.1; stty size\n")
             web.until("40 100")
-            web.type("sleep 60\n")
-            web.until("sleep 60")
+            web.type("sh -c 'echo now=$((1 + 1)); exec sleep 60'\n")
+            web.until("now=2")  # it runs: before that, the shell itself would take the signal
             web.type("\x03")  # the terminal makes a signal of it
             web.type("echo on=$((40 + 2))\n")
             web.until("on=42")
@@ -208,8 +208,8 @@ class Terminal(unittest.TestCase):
         process.send_signal(signal.SIGWINCH)
         os.write(ours, b"sleep 0.3; stty size\n")
         until(b"44 99")
-        os.write(ours, b"sleep 100\n")
-        until(b"sleep 100")
+        os.write(ours, b"sh -c 'echo now=$((1 + 1)); exec sleep 100'\n")
+        until(b"now=2")
         os.write(ours, b"\x03echo on=$((3 + 4))\n")
         until(b"on=7")
         os.write(ours, b"exit 3\n")
