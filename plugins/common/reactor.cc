@@ -39,6 +39,7 @@ struct Reactor::Impl {
   UniqueFd epoll, wake, timer;
   std::unique_ptr<char[]> scratch{new char[kScratchSize]};
   std::atomic<std::thread::id> thread_id{};
+  bool posted_here = false;  // by the loop's own thread, which needs no waking; that thread's
 
   std::mutex mu;
   std::unordered_map<WatchId, WatchEntry> watches;
@@ -87,6 +88,7 @@ struct Reactor::Impl {
 
   void RunPosted() {
     std::vector<std::function<void()>> work;
+    posted_here = false;
     {
       std::lock_guard lock(mu);
       work.swap(posted);
@@ -101,7 +103,8 @@ struct Reactor::Impl {
     thread_id = std::this_thread::get_id();
     epoll_event events[64];
     for (;;) {
-      const int n = ::epoll_wait(epoll.get(), events, 64, -1);
+      // Watches get their turn between two rounds of posts.
+      const int n = ::epoll_wait(epoll.get(), events, 64, posted_here ? 0 : -1);
       for (int i = 0; i < n; ++i) {
         const uint64_t id = events[i].data.u64;
         if (id == kWakeId) {
@@ -119,6 +122,7 @@ struct Reactor::Impl {
           if (handler) (*handler)(events[i].events);
         }
       }
+      if (posted_here) RunPosted();
       std::lock_guard lock(mu);
       if (stopping && posted.empty()) return;
     }
@@ -222,7 +226,10 @@ void Reactor::Post(std::function<void()> fn) {
     first = impl_->posted.empty();
     impl_->posted.push_back(std::move(fn));
   }
-  if (first) impl_->Wake();
+  if (OnThread())
+    impl_->posted_here = true;
+  else if (first)
+    impl_->Wake();
 }
 
 bool Reactor::OnThread() const { return impl_->thread_id.load() == std::this_thread::get_id(); }

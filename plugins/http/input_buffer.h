@@ -26,6 +26,7 @@ class InputBuffer {
 
   // Free space, such that no more than `most` bytes are held. Moves what is held: views end.
   std::pair<char*, size_t> Room(size_t most) {
+    const bool filled = end_ == capacity_;
     if (empty()) begin_ = end_ = 0;
     if (size() >= most) return {nullptr, 0};
     if (end_ == capacity_ || (begin_ > 0 && capacity_ < most)) {
@@ -33,8 +34,9 @@ class InputBuffer {
       end_ -= begin_;
       begin_ = 0;
     }
-    // Twice as much whenever it was filled: small requests never pay for large ones.
-    if (end_ == capacity_) Resize(std::min(2 * capacity_, std::max(most, capacity_ + 1)));
+    // Twice as much whenever it was filled, also if all of it is consumed since: small requests never pay for
+    // large ones.
+    if (end_ == capacity_ || (filled && capacity_ < most)) Resize(std::min(2 * capacity_, std::max(most, capacity_ + 1)));
     return {data_.get() + end_, std::min(capacity_ - end_, most - size())};
   }
   void Added(size_t bytes) { end_ += bytes; }

@@ -110,7 +110,8 @@ void Caller::Send() {
   if (!mapped) return End(mapped.error());
   HttpRequest request = links_->Prepare(*link_, std::move(mapped->http));
   if (!request_id_.empty()) request.headers.push_back("X-Request-Id: " + Printable(request_id_, 64));
-  if (peer.once && request.method == "POST") {
+  // A stream can't be sent again, and a service that is given a key takes the digest of all that comes.
+  if (peer.once && request.method == "POST" && !request.source) {
     if (key_.empty()) key_ = NewKey(), instance_ = link_->Instance();
     request.headers.push_back("Idempotency-Key: " + key_);
     // Keys are forgotten with the process that kept them.

@@ -97,9 +97,9 @@ class WriteOperation : public RemoteOperation {
         starved_ = true;
         return HttpRequest::kLater;
       }
-      // In lumps: each wakes a thread of the sender.
+      // In lumps, as each wakes a thread of the sender, whose window is larger than what is owed then.
       owed_ += n;
-      if (owed_ >= kLump || waiting_.empty()) credit = std::exchange(owed_, 0);
+      if (owed_ >= kLump) credit = std::exchange(owed_, 0);
     }
     if (credit > 0) sink_.InputCredit(credit);
     return n;
