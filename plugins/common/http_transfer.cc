@@ -6,7 +6,7 @@ namespace {
 
 constexpr size_t kMaxHeaders = 64 << 10;
 // Of a stream; libcurl has one download buffer for all transfers of a multi handle's connection.
-constexpr long kDownloadBuffer = 128 << 10, kUploadBuffer = 256 << 10;
+constexpr long kDownloadBuffer = 256 << 10, kUploadBuffer = 512 << 10;
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/http/exchanges.h"
@@ -12,6 +13,8 @@ namespace {
 
 // What may be under way between the sandbox and the client: all that a download holds in memory.
 constexpr uint64_t kCredit = 1 << 20;
+// Given back at once: each time it wakes a thread of the backend's, which may be waiting for it.
+constexpr uint64_t kLump = kCredit / 2;
 constexpr uint64_t kMaxOffset = (1ull << 53) - 1;  // the largest that the service takes
 
 std::string Header(std::string_view name, std::string_view value) {
@@ -123,7 +126,8 @@ class FileBytes final : public ServiceExchange {
   }
 
   void OnSent(uint64_t credit) override {
-    if (call_ != nullptr) call_->Credit(credit);
+    owed_ += credit;
+    if (call_ != nullptr && owed_ >= kLump) call_->Credit(std::exchange(owed_, 0));
   }
 
   void OnDone(const OutcomeView& outcome) override {
@@ -159,7 +163,7 @@ class FileBytes final : public ServiceExchange {
   }
 
   std::optional<ByteRange> range_;
-  uint64_t left_ = 0;
+  uint64_t left_ = 0, owed_ = 0;
   bool seen_meta_ = false;
 };
 

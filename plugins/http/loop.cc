@@ -12,6 +12,7 @@ namespace asio = boost::asio;
 constexpr auto kLastWords = std::chrono::seconds(1);  // frontend.h: destroy takes at most a second
 
 void Loop::Run() {
+  state_.way->Listen();
   thread_ = std::thread([this] { io_.run(); });
 }
 
@@ -46,7 +47,8 @@ void Loop::Finish() {
   Drain();
   asio::post(io_, [this] {
     work_.reset();
-    if (connections_.empty()) return;
+    if (connections_.empty()) return state_.way->Rest();
+    finishing_ = true;
     end_.expires_after(kLastWords);
     // Cancelled when the last connection has closed; nothing is left to close then.
     end_.async_wait([this](boost::system::error_code) { ForEach([](Connection& c) { c.Close(); }); });
@@ -63,7 +65,10 @@ void Loop::ForEach(F f) {
 
 void Loop::OnClosed(Connection* connection) {
   connections_.erase(connection);
-  if (connections_.empty()) end_.cancel();
+  if (!connections_.empty()) return;
+  end_.cancel();
+  // Not from inside of what a connection does.
+  if (finishing_) asio::post(io_, [this] { state_.way->Rest(); });
 }
 
 }  // namespace csb::http

@@ -48,7 +48,7 @@ class Loop {
   boost::asio::executor_work_guard<boost::asio::io_context::executor_type> work_;
   boost::asio::steady_timer end_{io_};
   std::unordered_map<Connection*, std::shared_ptr<Connection>> connections_;
-  bool draining_ = false;
+  bool draining_ = false, finishing_ = false;
   std::thread thread_;
 };
 

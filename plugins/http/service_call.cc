@@ -1,21 +1,87 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/http/service_call.h"
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/post.hpp>
 
 namespace csb::http {
 
+namespace asio = boost::asio;
+
+struct WayBack::Wake {
+  Wake(asio::io_context& io, int fd) : events(io, fd) {}
+  asio::posix::stream_descriptor events;
+};
+
+WayBack::WayBack(asio::io_context& io) : io_(&io) {}
+WayBack::~WayBack() = default;
+
 bool WayBack::Post(std::function<void()> work) {
-  const std::lock_guard lock(mutex_);
-  if (io_ == nullptr) return false;
-  boost::asio::post(*io_, std::move(work));
+  {
+    const std::lock_guard lock(mutex_);
+    if (io_ == nullptr) return false;
+    if (!wake_ || io_->get_executor().running_in_this_thread()) {
+      asio::post(*io_, std::move(work));
+      return true;
+    }
+    posted_.push_back(std::move(work));
+    if (posted_.size() > 1) return true;
+  }
+  const uint64_t one = 1;
+  // Can't be full: it is read before what was posted is taken.
+  [[maybe_unused]] const ssize_t n = ::write(ring_.get(), &one, sizeof one);
   return true;
 }
 
+void WayBack::Listen() {
+  ring_ = UniqueFd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  const int heard = ring_ ? ::fcntl(ring_.get(), F_DUPFD_CLOEXEC, 0) : -1;
+  if (heard < 0) return;  // there is the other way
+  const std::lock_guard lock(mutex_);
+  wake_ = std::make_unique<Wake>(*io_, heard);
+  Await();
+}
+
+void WayBack::Await() {
+  wake_->events.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
+    if (error || !wake_) return;
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t n = ::read(wake_->events.native_handle(), &count, sizeof count);
+    Await();
+    RunPosted();
+  });
+}
+
+void WayBack::RunPosted() {
+  std::vector<std::function<void()>> work;
+  {
+    const std::lock_guard lock(mutex_);
+    work.swap(posted_);
+  }
+  for (auto& each : work) std::exchange(each, nullptr)();
+}
+
+void WayBack::Rest() {
+  std::unique_ptr<Wake> wake;
+  {
+    const std::lock_guard lock(mutex_);
+    wake = std::move(wake_);
+  }
+  RunPosted();
+}
+
 void WayBack::Close() {
+  std::vector<std::function<void()>> dropped;  // freed without the lock: they may post when they end
+  std::unique_ptr<Wake> wake;
   const std::lock_guard lock(mutex_);
   io_ = nullptr;
+  wake = std::move(wake_);
+  dropped = std::move(posted_);
 }
 
 Result<std::shared_ptr<ServiceCall>> ServiceCall::Start(const ServiceClient& client,

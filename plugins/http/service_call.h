@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "clara_sandbox/cpp/service_client.h"
+#include "plugins/common/unique_fd.h"
 
 namespace boost::asio {
 class io_context;
@@ -31,15 +32,28 @@ namespace csb::http {
 // From any thread to an io_context, for as long as there is one.
 class WayBack {
  public:
-  explicit WayBack(boost::asio::io_context& io) : io_(&io) {}
+  explicit WayBack(boost::asio::io_context& io);
+  ~WayBack();
   // False: there is no io_context any more, and `work` is dropped.
   bool Post(std::function<void()> work);
+  // On io's thread, or before there is one: what others post wakes it by a descriptor. io_context's own post
+  // does so with its lock held, which the thread it wakes wants first of all.
+  void Listen();
+  // On io's thread: nothing here keeps it from ending any more.
+  void Rest();
   // Nothing is posted once it has returned.
   void Close();
 
  private:
+  struct Wake;
+  void Await();
+  void RunPosted();
+
   std::mutex mutex_;
   boost::asio::io_context* io_;
+  UniqueFd ring_;               // written to without the lock
+  std::unique_ptr<Wake> wake_;  // hears it; null: io_context's own way
+  std::vector<std::function<void()>> posted_;
 };
 
 // Hears the events; outlives the call or abandons it. An event may abandon the call.

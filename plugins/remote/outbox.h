@@ -22,6 +22,11 @@ class Outbox {
   void Bytes(uint32_t stream, std::string data) {
     if (!data.empty()) Add({Kind::kBytes, stream, std::move(data), {}});
   }
+  // Copies only what there is no credit for.
+  void Pass(uint32_t stream, std::string_view data) {
+    if (items_.empty()) data.remove_prefix(sink_.Output(stream, data));
+    Bytes(stream, std::string(data));
+  }
   void Event(uint32_t event, std::string json) { Add({Kind::kEvent, event, std::move(json), {}}); }
   void Done(std::string result) { Add({Kind::kDone, 0, std::move(result), {}}); }
   void Fail(Error error) { Add({Kind::kFail, 0, "", std::move(error)}); }

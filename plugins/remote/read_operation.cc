@@ -74,7 +74,7 @@ class ReadOperation : public OutputOperation {
       const size_t wanted = std::min<uint64_t>(data.size(), self->left_);
       if (self->sink_.finished() || data.size() - wanted > self->beyond_) return false;
       self->left_ -= wanted;
-      self->out_.Bytes(CSB_STREAM_DATA, std::string(data.substr(0, wanted)));
+      self->out_.Pass(CSB_STREAM_DATA, data.substr(0, wanted));
       self->enough_ = self->left_ == 0 && self->beyond_ > 0;
       return !self->enough_;
     };
