@@ -275,6 +275,57 @@ Result<Run> RunOf(const json::Value& document, const std::string& where) {
   return run;
 }
 
+namespace {
+
+// What is the interface's, not the operation's.
+Result<std::string> InfoOfProgram(const json::Value& document, const std::string& where) {
+  const auto state = json::GetString(document, "state");
+  if (!json::GetString(document, "handle") || (state != "running" && state != "exited"))
+    return Wrong(where, "no handle or state for a program");
+  return Object([&](json::Writer& w) {
+    for (const auto& member : document.GetObject()) {
+      const std::string_view name(member.name.GetString(), member.name.GetStringLength());
+      if (name == "output" || name == "encoding" || name == "running" || name == "event") continue;
+      json::Key(w, name);
+      member.value.Accept(w);
+    }
+  });
+}
+
+}  // namespace
+
+Result<Program> ProgramOf(const HttpResponse& answer, const std::string& where) {
+  const auto document = ObjectOf(answer, where);
+  if (!document) return document.error();
+  auto info = InfoOfProgram(*document, where);
+  if (!info) return info.error();
+  Program program{"", *std::move(info)};
+  const auto output = json::GetString(*document, "output");
+  if (!output) return program;
+  if (json::GetString(*document, "encoding") != "base64") {
+    program.output = *output;
+    return program;
+  }
+  auto bytes = base64::Decode(*output);
+  if (!bytes) return Wrong(where, "output whose base64 can't be read");
+  program.output = *std::move(bytes);
+  return program;
+}
+
+Result<std::string> ProgramOfEvent(const json::Value& event, const std::string& where) {
+  return InfoOfProgram(event, where);
+}
+
+Result<std::string> ObjectWith(const HttpResponse& answer, const std::string& where, const char* member,
+                               rapidjson::Type type) {
+  const auto document = ObjectOf(answer, where);
+  if (!document) return document.error();
+  const json::Value* value = json::Find(*document, member);
+  if (value == nullptr || value->GetType() != type)
+    return Wrong(where, std::string("no ") + member);
+  return json::ToString(*document);
+}
+
 Result<File> FileOf(const HttpResponse& answer, const std::string& where) {
   const auto document = ObjectOf(answer, where);
   if (!document) return document.error();

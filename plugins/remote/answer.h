@@ -44,6 +44,18 @@ struct Run {
 };
 Result<Run> RunOf(const json::Value& document, const std::string& where);
 
+// What is told of a program in the background, with what it printed where that was asked for.
+struct Program {
+  std::string output;
+  std::string result;  // of the operation
+};
+Result<Program> ProgramOf(const HttpResponse& answer, const std::string& where);
+// The last event of following one.
+Result<std::string> ProgramOfEvent(const json::Value& event, const std::string& where);
+// An answer that is handed on as it is: it must be an object, with `member` of that type.
+Result<std::string> ObjectWith(const HttpResponse& answer, const std::string& where, const char* member,
+                               rapidjson::Type type);
+
 // File work, which answers as a run does: whether it succeeded.
 Result<json::Document> DoneOf(const HttpResponse& answer, const std::string& where, bool* success);
 

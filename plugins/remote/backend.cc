@@ -29,7 +29,8 @@ Result<std::shared_ptr<Operation>> RemoteBackend::Submit(const RequestView& requ
   }
   // Which users a service has is its own business; it may have many that are not ours.
   const bool known = (request.op >= CSB_OP_CREATE && request.op <= CSB_OP_DESTROY) || IsRun(request.op) ||
-                     request.op == CSB_OP_CONTEXT_LIST || request.op == CSB_OP_CONTEXT_DELETE ||
+                     IsProcess(request.op) || request.op == CSB_OP_CONTEXT_LIST ||
+                     request.op == CSB_OP_CONTEXT_DELETE ||
                      (request.op >= CSB_OP_FILE_READ && request.op <= CSB_OP_FILE_STAT);
   if (!known) return Unsupported(request.op);
   if (Status s = CheckUserId(request.user); !s) return s.error();
@@ -38,6 +39,7 @@ Result<std::shared_ptr<Operation>> RemoteBackend::Submit(const RequestView& requ
                  false};
   if (request.op == CSB_OP_FILE_READ) return StartRead(links_, request, std::move(sink));
   if (request.op == CSB_OP_FILE_WRITE) return StartWrite(links_, request, std::move(sink));
+  if (IsProcess(request.op)) return StartProcess(links_, request, std::move(sink));
   return IsRun(request.op) ? StartRun(links_, request, std::move(sink))
                            : StartCall(links_, request, std::move(sink));
 }

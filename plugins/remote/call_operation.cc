@@ -58,6 +58,19 @@ Result<std::string> ResultOf(const Request& request, const HttpResponse& answer,
       if (!document) return document.error();
       return json::ToString(*document);
     }
+    case CSB_OP_PROCESS_START:
+    case CSB_OP_PROCESS_SIGNAL:
+    case CSB_OP_PROCESS_WAIT: {
+      auto program = ProgramOf(answer, where);
+      if (!program) return program.error();
+      return std::move(program->result);
+    }
+    case CSB_OP_PROCESS_LIST:
+      return ObjectWith(answer, where, "processes", rapidjson::kArrayType);
+    case CSB_OP_PROCESS_REMOVE:
+      return ObjectWith(answer, where, "status", rapidjson::kStringType);
+    case CSB_OP_PROCESS_RESIZE:
+      return std::string("{}");
     case CSB_OP_FILE_LIST:
       return ListOf(answer, where, PathOf(request));
     case CSB_OP_FILE_STAT: {

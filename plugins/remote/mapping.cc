@@ -56,9 +56,10 @@ const char* TailOf(uint32_t op) {
 // What each run hands on of its payload. Members that a service knows nothing of are refused before.
 std::initializer_list<const char*> MembersOf(uint32_t op) {
   static constexpr std::initializer_list<const char*> kExecute = {
-      "code", "description", "args", "cwd", "env", "timeout", "output", "context", "results"};
-  static constexpr std::initializer_list<const char*> kShell = {"command", "argv",    "cwd",
-                                                                "env",     "timeout", "output"};
+      "code",   "description", "args",    "cwd",  "env",        "timeout",
+      "output", "context",     "results", "keep", "yield_after"};
+  static constexpr std::initializer_list<const char*> kShell = {
+      "command", "argv", "cwd", "env", "timeout", "output", "keep", "yield_after"};
   static constexpr std::initializer_list<const char*> kPip = {"package", "timeout", "output"};
   static constexpr std::initializer_list<const char*> kUnzip = {"path",      "destination", "timeout",
                                                                 "max_bytes", "max_entries", "output"};
@@ -122,9 +123,11 @@ Result<std::string> RunBody(const Request& request, const Peer& peer, const std:
     const json::Value* value = json::Find(*payload, name);
     if (value == nullptr || (std::string_view(name) == "output" && !peer.bound)) continue;
     if (std::string_view(name) == "argv" && !peer.exec) continue;
-    // Without them the run begins anew, and its result says that (run_operation.cc). keep and yield_after
-    // stay here: of a run that goes on there, nobody here could see more.
+    // Without them the run begins anew, and its result says that (run_operation.cc).
     if ((std::string_view(name) == "context" || std::string_view(name) == "results") && !peer.contexts)
+      continue;
+    // Of a run that goes on there, or of its output, nobody here could see more.
+    if ((std::string_view(name) == "keep" || std::string_view(name) == "yield_after") && !peer.processes)
       continue;
     // Others than ours count in whole seconds; the host's own deadline holds all the same.
     if (std::string_view(name) == "timeout" && !peer.exact && value->IsNumber()) {
@@ -238,6 +241,7 @@ Result<Mapped> Map(const Request& request, const Peer& peer, const std::optional
     out.http.headers.emplace_back(out.streamed ? "Accept: text/event-stream" : "Accept: application/json");
     return out;
   }
+  if (IsProcess(request.op)) return MapProcess(request, peer);
   if (request.op >= CSB_OP_FILE_READ) return MapFiles(request, peer);
   out.http.target = UserTarget(request.user, TailOf(request.op));
   out.harmless = true;

@@ -51,4 +51,13 @@ Mapped MapRead(const Request& request, const Part& part, const Peer& peer);
 Result<Mapped> MapWrite(const Request& request, const Peer& peer, std::string_view bytes);
 Result<Mapped> MapUpload(const Request& request, const Peer& peer);
 
+// Programs in the background; of a service that has them. In process_mapping.cc.
+bool IsProcess(uint32_t op);
+std::string ProcessTarget(std::string_view user, std::string_view handle, std::string_view tail);
+// Everything but process_attach and process_input.
+Result<Mapped> MapProcess(const Request& request, const Peer& peer);
+Mapped MapProcessInput(std::string_view user, std::string_view handle, std::string_view bytes, bool eof);
+// Its output as it comes, from an offset until its end.
+Mapped MapFollow(std::string_view user, std::string_view handle, int64_t offset);
+
 }  // namespace csb::remote

@@ -17,6 +17,9 @@ namespace csb::remote {
 // create status stop restart destroy, file_list file_stat file_delete.
 std::shared_ptr<Operation> StartCall(std::shared_ptr<Links> links, const RequestView& request,
                                      EventSink sink);
+// Programs in the background.
+std::shared_ptr<Operation> StartProcess(std::shared_ptr<Links> links, const RequestView& request,
+                                        EventSink sink);
 // execute shell exec pip_install pip_list unzip.
 std::shared_ptr<Operation> StartRun(std::shared_ptr<Links> links, const RequestView& request, EventSink sink);
 std::shared_ptr<Operation> StartRead(std::shared_ptr<Links> links, const RequestView& request,

@@ -107,6 +107,8 @@ constexpr Ability kAbilities[] = {
     {&Peer::folder, "folders to start in", "runs elsewhere than in /workspace are refused"},
     {&Peer::environment, "environment variables", "runs with variables of their own are refused"},
     {&Peer::contexts, "contexts of Python", "each run of Python begins anew, and shows no images"},
+    {&Peer::processes, "programs in the background",
+     "they and terminals are refused, and no run goes on or keeps its output"},
     {&Peer::exec, "programs without a shell", "they are run by a quoted shell command"},
     {&Peer::raw_read, "raw downloads", "files are read whole, up to 32 MiB"},
     {&Peer::raw_write, "raw uploads", "files are written whole, up to 16 MiB"},
@@ -160,6 +162,9 @@ Peer ReadPeer(std::string_view openapi) {
   peer.environment = both("env");
   peer.bound = both("output");
   peer.contexts = document.Takes(execute, "context") && document.Takes(execute, "results");
+  const auto* output = document.Find("/sandbox/{user}/processes/{handle}/output", "get");
+  peer.processes = document.Find("/sandbox/{user}/processes", "post") != nullptr && both("keep") &&
+                   both("yield_after") && document.Answers(output, "text/event-stream");
   peer.exec = document.Find("/sandbox/{user}/exec", "post") != nullptr;
   peer.raw_read = document.Answers(read, "application/octet-stream");
   peer.raw_write = document.TakesBytes(write);

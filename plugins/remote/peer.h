@@ -24,7 +24,8 @@ struct Peer {
   bool input = false, arguments = false, folder = false, environment = false;  // stdin args cwd env
   bool bound = false;                                                          // output
   bool contexts = false;                                                       // context, results
-  bool exec = false;  // POST exec: an argument vector
+  bool processes = false;  // programs in the background; keep, yield_after; their terminals
+  bool exec = false;       // POST exec: an argument vector
   // Of files.
   bool raw_read = false, raw_write = false;  // application/octet-stream
   bool mode = false;                         // of a written file

@@ -4,11 +4,11 @@
 #include <mutex>
 
 #include "clara_sandbox/cpp/json.h"
-#include "plugins/common/base64.h"
 #include "plugins/common/lifecycle_operation.h"
 #include "plugins/remote/answer.h"
 #include "plugins/remote/events.h"
 #include "plugins/remote/operations.h"
+#include "plugins/remote/output_events.h"
 #include "plugins/remote/remote_operation.h"
 
 namespace csb::remote {
@@ -31,16 +31,6 @@ struct Bound {
     return bound;
   }
 };
-
-std::string Dropped(uint32_t stream, uint64_t bytes) {
-  json::Buffer buffer;
-  json::Writer w(buffer);
-  w.StartObject();
-  json::Member(w, "stream", stream);
-  json::Member(w, "bytes", bytes);
-  w.EndObject();
-  return {buffer.GetString(), buffer.GetSize()};
-}
 
 class RunOperation : public OutputOperation {
  public:
@@ -155,26 +145,10 @@ class RunOperation : public OutputOperation {
   bool OnEvent(std::string_view text) {
     const auto event = json::ParseObject(text);
     const std::string_view name = event ? json::GetString(*event, "event").value_or("") : "";
-    if (name == "stdout" || name == "stderr") {
-      const std::string_view data = json::GetString(*event, "data").value_or("");
-      const uint32_t stream = name == "stderr" ? CSB_STREAM_STDERR : CSB_STREAM_STDOUT;
-      if (json::GetString(*event, "encoding") != "base64") {
-        out_.Bytes(stream, std::string(data));
-      } else if (auto bytes = base64::Decode(data)) {
-        out_.Bytes(stream, *std::move(bytes));
-      } else {
-        End(Odd("output whose base64 can't be read"));
-        return false;
-      }
-    } else if (name == "dropped") {
-      const bool error = json::GetString(*event, "stream") == "stderr";
-      const auto bytes = json::GetInt(*event, "bytes").value_or(0);
-      out_.Event(CSB_EVENT_DROPPED, Dropped(error ? CSB_STREAM_STDERR : CSB_STREAM_STDOUT,
-                                            static_cast<uint64_t>(std::max<int64_t>(bytes, 0))));
-    } else if (name == "progress") {
-      out_.Event(CSB_EVENT_PROGRESS,
-                 ProgressEvent(std::string(json::GetString(*event, "message").value_or(""))));
-    } else if (name == "result") {
+    const Passed passed = event ? PassOutput(*event, out_) : Passed::kOther;
+    if (passed == Passed::kUnreadable) return End(Odd("output whose base64 can't be read")), false;
+    if (passed == Passed::kYes) return true;
+    if (name == "result") {
       Show(*event);
     } else if (name == "exit") {
       auto run = RunOf(*event, where_);
@@ -275,7 +249,7 @@ class RunOperation : public OutputOperation {
     }
     const size_t dropped = text.size() - bound.head - bound.tail;
     out_.Bytes(stream, text.substr(0, bound.head));
-    out_.Event(CSB_EVENT_DROPPED, Dropped(stream, dropped));
+    out_.Event(CSB_EVENT_DROPPED, DroppedEvent(stream, dropped));
     out_.Bytes(stream, text.substr(bound.head + dropped));
     return dropped;
   }
