@@ -31,7 +31,7 @@ TEST_F(RemoteBackendTest, AHealthyServiceIsUsedForWhatItOffers) {
   EXPECT_EQ(json::GetString(probe, "isolation"), "that of the service: docker: a container");
   EXPECT_EQ(json::ToString(probe["enforces"]), R"({"memory":{"enforced":true}})");
   const json::Value& address = probe["details"]["addresses"][0];
-  EXPECT_EQ(address["offers"].Size(), 13u);
+  EXPECT_EQ(address["offers"].Size(), 14u);
   EXPECT_EQ(address["lacks"].Size(), 0u);
   EXPECT_EQ(HeaderOf(service.Seen("GET /info ")[0], "X-API-Key"), "s3cret");
 }

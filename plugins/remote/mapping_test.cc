@@ -118,7 +118,7 @@ TEST(Map, ARunsMembersGoOn) {
 }
 
 TEST(Map, ContextsGoOnWhereThereAreAny) {
-  const char* payload = R"({"code":"c","context":"a.b","results":true,"keep":true,"yield_after":45})";
+  const char* payload = R"({"code":"c","context":"a.b","results":true})";
   EXPECT_EQ(json::ToString(Json(Mapping(Of(CSB_OP_EXECUTE, payload), kFull).http.body)),
             R"({"code":"c","context":"a.b","results":true,"encoding":"base64"})");
   EXPECT_EQ(json::ToString(Json(Mapping(Of(CSB_OP_EXECUTE, payload), kPlain).http.body)), R"({"code":"c"})");
@@ -348,6 +348,48 @@ TEST(Map, APayloadThatIsNoneIsRefused) {
                          R"(,"limit":)" + v + R"(,"memory_limit":)" + v + R"(,"args":)" + v + "}"),
               kFull, "x", 1));
   }
+}
+
+TEST(Map, EachCallOnAProgramInTheBackground) {
+  const struct {
+    uint32_t op;
+    const char *payload, *line, *body;
+    bool harmless;
+  } cases[] = {
+      {CSB_OP_PROCESS_START, R"({"command":"c","terminal":{"rows":3}})", "POST /sandbox/alice/processes",
+       R"({"command":"c","terminal":{"rows":3}})", false},
+      {CSB_OP_PROCESS_LIST, "{}", "GET /sandbox/alice/processes", "", true},
+      {CSB_OP_PROCESS_OUTPUT, R"({"handle":"p_1","offset":-5,"limit":9,"wait":0.5})",
+       "GET /sandbox/alice/processes/p_1/output?encoding=base64&offset=-5&limit=9&wait=0.5", "", true},
+      {CSB_OP_PROCESS_SIGNAL, R"({"handle":"p_1","signal":"INT"})",
+       "POST /sandbox/alice/processes/p_1/signal", R"({"signal":"INT"})", false},
+      {CSB_OP_PROCESS_WAIT, R"({"handle":"p_1","timeout":0})", "POST /sandbox/alice/processes/p_1/wait",
+       R"({"timeout":0})", true},
+      {CSB_OP_PROCESS_RESIZE, R"({"handle":"p_1","rows":1,"cols":2})",
+       "POST /sandbox/alice/processes/p_1/resize", R"({"rows":1,"cols":2})", true},
+      {CSB_OP_PROCESS_REMOVE, R"({"handle":"p_1"})", "DELETE /sandbox/alice/processes/p_1", "", false},
+      {CSB_OP_PROCESS_REMOVE, R"({"handle":".././x?y"})",
+       "DELETE /sandbox/alice/processes/%2E%2E%2F%2E%2Fx%3Fy", "", false},
+  };
+  for (const auto& c : cases) {
+    const Mapped mapped = Mapping(Of(c.op, c.payload), kFull);
+    EXPECT_EQ(Line(mapped), c.line);
+    EXPECT_EQ(mapped.http.body, c.body) << c.line;
+    EXPECT_EQ(mapped.harmless, c.harmless) << c.line;
+    ExpectLacks(Of(c.op, c.payload), kPlain, "programs in the background");
+  }
+  EXPECT_EQ(MapProcessInput("alice", "p_1", "a\xff", true).http.body,
+            R"({"content":"Yf8=","encoding":"base64","eof":true})");
+  EXPECT_EQ(Line(MapFollow("alice", "p_1", 7)),
+            "GET /sandbox/alice/processes/p_1/output?encoding=base64&offset=7");
+}
+
+TEST(Map, WhatIsKeptOfARunIsAskedForWhereItCanBeRead) {
+  const Request request = Of(CSB_OP_SHELL, R"({"command":"c","keep":true,"yield_after":2})");
+  EXPECT_THAT(Mapping(request, kFull).http.body,
+              AllOf(HasSubstr(R"("keep":true)"), HasSubstr(R"("yield_after":2)")));
+  EXPECT_THAT(Mapping(request, kPlain).http.body,
+              AllOf(Not(HasSubstr("keep")), Not(HasSubstr("yield_after"))));
 }
 
 }  // namespace

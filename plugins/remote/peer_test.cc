@@ -125,7 +125,7 @@ TEST(Peer, ItsNamesAreShownOnOneBoundedLine) {
 TEST(Peer, EachAbilityIsEitherOfferedOrMissing) {
   for (const std::string_view document : {kPlainDocument, kFullDocument}) {
     const Peer peer = ReadPeer(document);
-    EXPECT_EQ(peer.Offers().size() + peer.Lacks().size(), 13u);
+    EXPECT_EQ(peer.Offers().size() + peer.Lacks().size(), 14u);
   }
 }
 

@@ -225,10 +225,7 @@ class AttachToProcess : public OutputOperation {
       const Error error =
           answer ? OfAnswer(*answer, link->where(), "POST …/processes/…/input") : answer.error();
       // It has ended, or closed its input: the stream tells the rest.
-      if (error.code != CSB_E_CONFLICT && error.code != CSB_E_NOT_FOUND) {
-        End(error);
-        return caller_->Cancel();
-      }
+      if (error.code != CSB_E_CONFLICT && error.code != CSB_E_NOT_FOUND) return End(error);
     }
     sink_.InputCredit(sending_.size());
     SendInput();
@@ -261,6 +258,7 @@ class AttachToProcess : public OutputOperation {
   void End(Error error) {
     if (std::exchange(ended_, true)) return;
     out_.Fail(std::move(error));
+    caller_->Cancel();  // also of a stream that never began: it holds this
     DropCalls();
   }
 

@@ -75,6 +75,9 @@ inline constexpr std::string_view kFullDocument = R"j({
       "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Execute"}}}},
       "responses": {"200": {"content": {"application/json": {}, "text/event-stream": {}}}}}},
     "/sandbox/{user_id}/exec": {"post": {}},
+    "/sandbox/{user_id}/processes": {"get": {}, "post": {}},
+    "/sandbox/{user_id}/processes/{handle}/output": {"get": {
+      "responses": {"200": {"content": {"application/json": {}, "text/event-stream": {}}}}}},
     "/sandbox/{user_id}/file": {
       "get": {"responses": {"200": {"content": {"application/json": {}, "application/octet-stream": {}}}}},
       "post": {"requestBody": {"content": {"application/octet-stream": {},
@@ -89,7 +92,8 @@ inline constexpr std::string_view kFullDocument = R"j({
     "parameters": {"user_id": {"name": "user_id", "in": "path"}, "key": {"name": "Idempotency-Key", "in": "header"}},
     "schemas": {
       "Execute": {"properties": {"code": {}, "command": {}, "stdin": {}, "stdin_encoding": {}, "encoding": {},
-        "args": {}, "cwd": {}, "env": {}, "output": {}, "timeout": {}, "context": {}, "results": {}}},
+        "args": {}, "cwd": {}, "env": {}, "output": {}, "timeout": {}, "context": {}, "results": {},
+        "keep": {}, "yield_after": {}}},
       "Listing": {"properties": {"entries": {"type": "array"}}}}
   }
 })j";

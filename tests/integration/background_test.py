@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# backends: bubblewrap docker incus
+# backends: bubblewrap docker incus remote-bubblewrap
 """Programs in the background and interpreters that keep their state: over REST, and over a host that is killed."""
 import base64
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# backends: bubblewrap docker
+# backends: bubblewrap docker remote-bubblewrap
 """A terminal over a WebSocket (RFC 6455), spoken here by hand, and `clara-sandbox shell` in a terminal of its own."""
 import base64
 import fcntl

@@ -283,7 +283,6 @@ class End(unittest.TestCase):
         self.ends_what_runs(lambda server: server.leave())
 
 
-@unittest.skipIf(harness.BACKEND == "remote", "another service's processes are not reached yet")
 class Processes(unittest.TestCase):
     """What goes on in the background, and what an answer leaves out."""
 
