@@ -20,7 +20,7 @@ class Server:
         self._control = socket.socket(fileno=os.dup(0))
         self._owner = os.getpid()
         self._running = False
-        self._flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        self._flags = getattr(ast, "PyCF_ALLOW_TOP_LEVEL_AWAIT", 0)  # since 3.8
         self._event_loop = None
         self._results = Results(self._send)
         null = os.open("/dev/null", os.O_RDONLY)
