@@ -5,7 +5,8 @@
 Use: bench/mcp_stdio.py BINARY MODULES [CALLS]
 BINARY: clara-sandbox, built with optimization. MODULES: a folder with node_modules of tests/mcp (node_test.sh makes
 one, mcp-clients in the build folder). The call of ours, list_processes, goes through the service to the sandbox's
-agent and back; read_output of an unknown process does too. Both servers are asked in turns by the same raw client.
+agent and back. With csb-mcp-fixture beside BINARY (script/build bench csb-mcp-fixture) the same call is made to the
+same frontend over a service that answers at once: a no-op, as the echo is. All are asked in turns by one raw client.
 """
 import json
 import os
@@ -103,23 +104,29 @@ def main():
                 ready[i].append(server.ready)
                 server.end()
         ours, theirs = Server(ours_command, modules), Server(["node", script], modules)
+        fixture = os.path.join(os.path.dirname(binary), "csb-mcp-fixture")
+        layer = [Server([fixture, "--stdio"], modules)] if os.path.exists(fixture) else []
         ours.ask("tools/call", {"name": "run_shell", "arguments": {"command": "true"}})  # makes the sandbox
-        times, cpu = [[], []], [0.0, 0.0]
-        for _ in range(200):  # both are warm
-            ours.call("list_processes")
-            theirs.call("echo")
+        asked = [(ours, "list_processes"), (theirs, "echo"), *((server, "list_processes") for server in layer)]
+        times, cpu = [[] for _ in asked], [0.0 for _ in asked]
+        for server, tool in asked * 200:  # all are warm
+            server.call(tool)
         for _ in range(10):
-            for i, (server, tool) in enumerate(((ours, "list_processes"), (theirs, "echo"))):
+            for i, (server, tool) in enumerate(asked):
                 before = server.cpu()
                 times[i] += [server.call(tool) for _ in range(calls // 10)]
                 cpu[i] += server.cpu() - before
         middle = [sorted(each)[len(each) // 2] * 1e6 for each in times]
-        row("server CPU a call", *(each * 1e6 / len(times[0]) for each in cpu), "us", "<= 0.3 x")
-        row("p50 of a call", *middle, "us", "")
+        cost = [each * 1e6 / len(times[0]) for each in cpu]
+        for each in cost[2:]:
+            row("no-op: server CPU a call", each, cost[1], "us", "<= 0.3 x")
+            row("no-op: p50 of a call", middle[2], middle[1], "us", "")
+        row("to the agent: server CPU", *cost[:2], "us", "")
+        row("to the agent: p50 of a call", *middle[:2], "us", "")
         row("resident memory", ours.resident(), theirs.resident(), "MiB", "<= 0.2 x")
         row("time to ready (median)", *(sorted(each)[len(each) // 2] * 1e3 for each in ready), "ms", "<= 0.1 x")
-        ours.end()
-        theirs.end()
+        for server, _ in asked:
+            server.end()
     finally:
         os.unlink(script)
         shutil.rmtree(folder, ignore_errors=True)

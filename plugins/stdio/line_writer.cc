@@ -23,6 +23,9 @@ using Clock = std::chrono::steady_clock;
 class NoSigpipe {
  public:
   NoSigpipe() {
+    struct sigaction now {};
+    ignored_ = ::sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_IGN;
+    if (ignored_) return;
     ::sigemptyset(&set_);
     ::sigaddset(&set_, SIGPIPE);
     sigset_t pending;
@@ -31,6 +34,7 @@ class NoSigpipe {
     ::pthread_sigmask(SIG_BLOCK, &set_, &old_);
   }
   ~NoSigpipe() {
+    if (ignored_) return;
     const int saved = errno;
     const timespec now{};
     if (!was_pending_)
@@ -41,7 +45,7 @@ class NoSigpipe {
 
  private:
   sigset_t set_, old_;
-  bool was_pending_;
+  bool ignored_ = false, was_pending_ = false;
 };
 
 bool Ready(int fd) {
