@@ -35,12 +35,16 @@ ConfigSources SourcesOf(const AppOptions& options) {
           CurrentFolder()};
 }
 
-// Where the plugins are has to be known before all their options are; everything else waits for the schema.
+// Where the plugins are, and which are used, has to be known before all their options are; everything else
+// waits for the schema.
 Result<Config> FindPluginDirs(const ConfigSources& sources, const Environ& environ) {
   static const Schema* const schema = [] {
     auto* only = new Schema;  // lives as long as the configs made with it
+    constexpr std::string_view kFirst[] = {"sandbox.plugin_dirs", "sandbox.mode", "sandbox.backends",
+                                           "sandbox.frontends"};
     for (const csb_option& option : HostOptions())
-      if (std::string_view(option.key) == "sandbox.plugin_dirs" && !only->Add("host", {&option, 1}))
+      if (std::find(std::begin(kFirst), std::end(kFirst), option.key) != std::end(kFirst) &&
+          !only->Add("host", {&option, 1}))
         std::abort();
     return only;
   }();
@@ -54,6 +58,24 @@ std::vector<std::string> NamesOf(const ScanResult& plugins, uint32_t kind) {
   for (const LoadedPlugin& plugin : plugins.plugins)
     if (plugin.descriptor->kind == kind) names.emplace_back(plugin.descriptor->name);
   return names;
+}
+
+bool Has(const std::vector<std::string>& names, std::string_view name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// Each library costs memory and time, and what is not loaded has no faults. Whoever else's it is, its file
+// may have another name than the plugin.
+bool IsUsed(const Config& config, const std::vector<std::string>& frontends, std::string_view file) {
+  constexpr std::string_view kBackends[] = {"bubblewrap", "docker", "incus", "remote"};
+  if (std::find(std::begin(kBackends), std::end(kBackends), file) != std::end(kBackends)) {
+    const std::string mode = config.Text("sandbox.mode");
+    return (mode == "auto" || file == (mode == "incus-vm" ? "incus" : mode)) &&
+           (!config.IsSet("sandbox.backends") || Has(config.List("sandbox.backends"), file));
+  }
+  if (file == "http" || file == "stdio")
+    return Has(frontends.empty() ? config.List("sandbox.frontends") : frontends, file);
+  return true;
 }
 
 // The backends to make: those of sandbox.backends, of these only the one that sandbox.mode names.
@@ -72,7 +94,11 @@ std::vector<PassedOver> NotEnabled(const Config& config, const ScanResult& plugi
   const std::vector<std::string> listed = config.List("sandbox.backends");
   const std::string mode = config.Text("sandbox.mode");
   std::vector<PassedOver> out;
-  for (const std::string& name : NamesOf(plugins, CSB_KIND_BACKEND)) {
+  std::vector<std::string> found = NamesOf(plugins, CSB_KIND_BACKEND);
+  for (const std::string& name : plugins.skipped)
+    if (name != "http" && name != "stdio") found.push_back(name);
+  std::sort(found.begin(), found.end());
+  for (const std::string& name : found) {
     if (std::find(enabled.begin(), enabled.end(), name) != enabled.end()) continue;
     if (config.IsSet("sandbox.backends") && std::find(listed.begin(), listed.end(), name) == listed.end())
       out.push_back({name, "is not in sandbox.backends", "add it there"});
@@ -119,7 +145,12 @@ Status App::Load(const AppOptions& options) {
   if (auto status = schema_.Add("host", HostOptions()); !status) return status.error();
   auto folders = FindPluginDirs(sources, options.environ);
   if (!folders) return folders.error();
-  ScanResult scanned = ScanPlugins(PluginDirs(*folders));
+  ScanResult scanned =
+      options.lean ? ScanPlugins(PluginDirs(*folders),
+                                 [&](std::string_view file) { return IsUsed(*folders, options.frontends, file); })
+                   : ScanPlugins(PluginDirs(*folders));
+  for (const std::string& name : scanned.skipped) schema_.AddUnread(name);
+  plugins_.skipped = std::move(scanned.skipped);
   plugins_.refused = std::move(scanned.refused);
   for (LoadedPlugin& plugin : scanned.plugins) {
     const std::span<const csb_option> declared(plugin.descriptor->options, plugin.descriptor->option_count);

@@ -46,6 +46,10 @@ struct AppOptions {
   std::vector<std::pair<std::string, std::string>> keys;  // of the command line
   std::string quiet_level;  // log.level when nobody set it; "" leaves the default
   bool silent = false;      // log nothing
+  // Of our own plugins only what will be used is loaded: the backends that mode and backends leave, and these
+  // frontends (empty: those of sandbox.frontends). Others' keys are not looked at then.
+  bool lean = false;
+  std::vector<std::string> frontends;
   Environ environ = ReadEnviron();
 };
 

@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
+#include <set>
 
 #include "clara_sandbox/cpp/json.h"
 #include "host/commands/ask.h"
@@ -55,6 +57,28 @@ TEST_F(AppTest, WithoutBackendsTheServiceAnswersThatItIsUnhealthy) {
   EXPECT_EQ(shell.error().code, CSB_E_UNAVAILABLE) << shell.error().message;
   (*app)->Shutdown(std::chrono::seconds(1));
   (*app)->Shutdown(std::chrono::seconds(1));
+}
+
+TEST_F(AppTest, ALeanHostLoadsOnlyWhatItUses) {
+  for (const char* name : {"acme", "bubblewrap", "docker", "http", "stdio"})
+    std::ofstream(folder_ + "/" + name + ".so") << "no library";
+  AppOptions options = Options({{"sandbox.mode", "bubblewrap"}, {"docker.image", "x"}, {"http.nonsense", "y"}});
+  options.lean = true;
+  options.frontends = {"stdio"};
+  auto app = App::Create(options);
+  ASSERT_TRUE(app) << app.error().message;
+  std::set<std::string> tried;
+  for (const auto& [path, why] : (*app)->plugins().refused)
+    tried.insert(std::filesystem::path(path).stem());
+  EXPECT_EQ(tried, (std::set<std::string>{"acme", "bubblewrap", "stdio"}));
+  // Keys of what nobody has are refused as ever.
+  options.keys.emplace_back("dockr.image", "x");
+  app = App::Create(options);
+  ASSERT_FALSE(app);
+  EXPECT_NE(app.error().message.find("unknown key 'dockr.image'"), std::string::npos) << app.error().message;
+  options.keys = Options({{"docker.image", "x"}}).keys;  // auto
+  app = App::Create(options);
+  ASSERT_FALSE(app) << "it is loaded, and broken";
 }
 
 TEST_F(AppTest, ABackendThatIsNotThereIsKeptAsAFailure) {

@@ -116,7 +116,9 @@ int RunFrontends(App& app, SignalWaiter& signals, const Way& way) {
 int Serve(const Arguments& arguments) {
   Way way{.reloads = true, .manager = ServiceManager::Take()};
   SignalWaiter signals;  // before any thread
-  auto app = App::Create(OptionsOf(arguments));
+  AppOptions options = OptionsOf(arguments);
+  options.lean = true;
+  auto app = App::Create(options);
   if (!app) return Fail(app.error());
   way.frontends = (*app)->config().List("sandbox.frontends");
   if (way.frontends.empty())
@@ -132,6 +134,8 @@ int Stdio(const Arguments& arguments) {
   AppOptions options = OptionsOf(arguments);
   if (arguments.Has("user")) options.keys.emplace_back("stdio.user", arguments.Text("user"));
   if (arguments.Has("only")) options.keys.emplace_back("stdio.only", "true");
+  options.lean = true;
+  options.frontends = {"stdio"};
   auto app = App::Create(options);
   if (!app) return Fail(app.error());
   // Without grace: a client that signals has closed standard input before, and waited (MCP: shutdown of

@@ -86,7 +86,7 @@ Result<Config> Config::Load(const Schema& schema, const ConfigSources& sources, 
       const std::string where = sources.file + ":" + std::to_string(setting.line);
       if (const Option* option = schema.Find(setting.key))
         set(*option, setting.value, Source::kFile, where, folder.empty() ? sources.folder : folder);
-      else if (unknown == UnknownKeys::kRefuse)
+      else if (unknown == UnknownKeys::kRefuse && !schema.Unread(setting.key))
         errors.Add(where + ": " + UnknownKey(schema, setting.key));
     }
   }
@@ -102,7 +102,7 @@ Result<Config> Config::Load(const Schema& schema, const ConfigSources& sources, 
   for (const auto& [key, value] : sources.command_line) {
     if (const Option* option = schema.Find(key))
       set(*option, value, Source::kCommandLine, "command line", sources.folder);
-    else if (unknown == UnknownKeys::kRefuse)
+    else if (unknown == UnknownKeys::kRefuse && !schema.Unread(key))
       errors.Add("command line: " + UnknownKey(schema, key));
   }
   if (!errors.empty()) return errors.ToError();

@@ -11,6 +11,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,6 +41,10 @@ class Schema {
   // One line about an owner; "" if nobody gave one.
   std::string_view Description(std::string_view owner) const;
 
+  // Of a plugin that is not loaded: its keys may be set, but what they are is not known.
+  void AddUnread(const std::string& owner) { unread_.insert(owner); }
+  bool Unread(std::string_view key) const { return unread_.contains(key.substr(0, key.find('.'))); }
+
   const Option* Find(std::string_view key) const;
   // In the order of declaration.
   const std::vector<Option>& options() const { return options_; }
@@ -49,6 +54,7 @@ class Schema {
   std::vector<Option> options_;
   std::map<std::string, size_t, std::less<>> by_key_;
   std::map<std::string, std::string, std::less<>> descriptions_;
+  std::set<std::string, std::less<>> unread_;
 };
 
 // "size", "seconds", …; for help texts.

@@ -165,7 +165,8 @@ Result<LoadedPlugin> LoadPlugin(const std::string& given) {
   return LoadedPlugin{path, descriptor};
 }
 
-ScanResult ScanPlugins(const std::vector<std::string>& folders) {
+ScanResult ScanPlugins(const std::vector<std::string>& folders,
+                       const std::function<bool(std::string_view)>& wanted) {
   ScanResult result;
   std::map<std::string, std::string> path_of;  // by plugin name
   for (const std::string& given : folders) {
@@ -178,6 +179,12 @@ ScanResult ScanPlugins(const std::vector<std::string>& folders) {
     if (!*names) continue;
     for (const std::string& name : **names) {
       const std::string path = folder + "/" + name;
+      const std::string stem = name.substr(0, name.rfind('.'));
+      if (wanted && !wanted(stem)) {
+        if (std::find(result.skipped.begin(), result.skipped.end(), stem) == result.skipped.end())
+          result.skipped.push_back(stem);
+        continue;
+      }
       auto plugin = LoadPlugin(path);
       if (!plugin) {
         result.refused.emplace_back(path, std::move(plugin).error());

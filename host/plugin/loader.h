@@ -11,7 +11,9 @@
 // thread-local destructors and static objects of a plugin may outlive its last instance.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -28,11 +30,14 @@ struct LoadedPlugin {
 struct ScanResult {
   std::vector<LoadedPlugin> plugins;                   // folders in the order given, file names sorted
   std::vector<std::pair<std::string, Error>> refused;  // path of a file or folder, and why
+  std::vector<std::string> skipped;                    // names of files that `wanted` left out, each once
 };
 
 // Loads every *.so of the folders. A folder that does not exist is skipped; one that cannot be
 // read is in `refused`. Of two plugins with one name the first is taken. Never throws.
-ScanResult ScanPlugins(const std::vector<std::string>& folders);
+// wanted: of a file's name without ".so", whether it is loaded at all; null: each is.
+ScanResult ScanPlugins(const std::vector<std::string>& folders,
+                       const std::function<bool(std::string_view)>& wanted = nullptr);
 
 // One file; `path` may be relative. Errors: CSB_E_FORBIDDEN when others than root and the
 // host's user could change it, CSB_E_UNSUPPORTED when it was built for another host,

@@ -179,6 +179,61 @@ TEST(Validate, Table) {
   }
 }
 
+TEST(Validate, WhatGoesOnAfterTheCall) {
+  const std::string handle = R"("handle":"p_0123456789abcdef01234567")";
+  const std::vector<Row> rows = {
+      {CSB_OP_EXECUTE, R"({"code":"","context":"work-1","results":true,"keep":true,"yield_after":45})", 0, ""},
+      {CSB_OP_EXECUTE, R"({"code":"","context":""})", kInv, "context: "},
+      {CSB_OP_EXECUTE, R"({"code":"","context":"a/b"})", kInv, "context: "},
+      {CSB_OP_EXECUTE, R"({"code":"","context":7})", kInv, "context: "},
+      {CSB_OP_EXECUTE, R"({"code":"","results":1})", kInv, "results: must be true or false"},
+      {CSB_OP_SHELL, R"({"command":"","keep":"yes"})", kInv, "keep: must be true or false"},
+      {CSB_OP_SHELL, R"({"command":"","yield_after":0})", kInv, "yield_after: must be"},
+      {CSB_OP_SHELL, R"({"command":"","yield_after":"1"})", kInv, "yield_after: must be"},
+      {CSB_OP_CONTEXT_LIST, "{}", 0, ""},
+      {CSB_OP_CONTEXT_DELETE, R"({"name":"work"})", 0, ""},
+      {CSB_OP_CONTEXT_DELETE, "{}", kInv, "name: is required"},
+
+      {CSB_OP_PROCESS_START, R"({"command":"c","input":true,"timeout":86400})", 0, ""},
+      {CSB_OP_PROCESS_START, R"({"argv":["a"],"terminal":{"rows":24,"cols":80}})", 0, ""},
+      {CSB_OP_PROCESS_START, R"({"argv":["a"],"terminal":{}})", 0, ""},
+      {CSB_OP_PROCESS_START, "{}", kInv, "command: give either"},
+      {CSB_OP_PROCESS_START, R"({"command":"c","argv":["a"]})", kInv, "command: give either"},
+      {CSB_OP_PROCESS_START, R"({"command":""})", kInv, "command: must not be empty"},
+      {CSB_OP_PROCESS_START, R"({"command":"c","terminal":{"rows":0}})", kInv, "terminal"},
+      {CSB_OP_PROCESS_START, R"({"command":"c","terminal":true})", kInv, "terminal"},
+      {CSB_OP_PROCESS_OUTPUT, "{" + handle + R"(,"offset":-10,"limit":8388608,"wait":300})", 0, ""},
+      {CSB_OP_PROCESS_OUTPUT, "{" + handle + R"(,"limit":8388609})", kInv, "limit: must be"},
+      {CSB_OP_PROCESS_OUTPUT, "{" + handle + R"(,"limit":0})", kInv, "limit: must be"},
+      {CSB_OP_PROCESS_OUTPUT, "{" + handle + R"(,"wait":301})", kInv, "wait: must be"},
+      {CSB_OP_PROCESS_OUTPUT, "{}", kInv, "handle: is required"},
+      {CSB_OP_PROCESS_OUTPUT, R"({"handle":"../x"})", kInv, "handle: "},
+      {CSB_OP_PROCESS_OUTPUT, R"({"handle":""})", kInv, "handle: "},
+      {CSB_OP_PROCESS_INPUT, "{" + handle + R"(,"eof":true})", 0, ""},
+      {CSB_OP_PROCESS_INPUT, "{" + handle + R"(,"eof":1})", kInv, "eof: must be true or false"},
+      {CSB_OP_PROCESS_SIGNAL, "{" + handle + R"(,"signal":"INT"})", 0, ""},
+      {CSB_OP_PROCESS_SIGNAL, "{" + handle + R"(,"signal":9})", 0, ""},
+      {CSB_OP_PROCESS_SIGNAL, "{" + handle + R"(,"signal":""})", kInv, "signal: "},
+      {CSB_OP_PROCESS_SIGNAL, "{" + handle + R"(,"signal":65})", kInv, "signal: "},
+      {CSB_OP_PROCESS_SIGNAL, "{" + handle + "}", kInv, "signal: is required"},
+      {CSB_OP_PROCESS_WAIT, "{" + handle + R"(,"timeout":0})", 0, ""},
+      {CSB_OP_PROCESS_WAIT, "{" + handle + R"(,"timeout":-1})", kInv, "timeout: must be"},
+      {CSB_OP_PROCESS_ATTACH, "{" + handle + R"(,"offset":0})", 0, ""},
+      {CSB_OP_PROCESS_RESIZE, "{" + handle + R"(,"rows":1,"cols":10000})", 0, ""},
+      {CSB_OP_PROCESS_RESIZE, "{" + handle + R"(,"rows":1})", kInv, "cols: is required"},
+      {CSB_OP_PROCESS_RESIZE, "{" + handle + R"(,"rows":1,"cols":10001})", kInv, "cols: must be"},
+      {CSB_OP_PROCESS_REMOVE, "{" + handle + "}", 0, ""},
+  };
+  for (const Row& row : rows) {
+    const auto r = Validate(row.op, row.payload, {});
+    const std::string what = std::to_string(row.op) + " " + row.payload;
+    ASSERT_EQ(r ? CSB_OK : r.error().code, row.code) << what << ": " << (r ? "" : r.error().message);
+    if (!r) {
+      EXPECT_EQ(r.error().message.rfind(row.message, 0), 0u) << what << ": " << r.error().message;
+    }
+  }
+}
+
 TEST(Validate, TimeoutsOfTheDocument) {
   const auto of = [](uint32_t op, const char* payload, Limits limits = {}) {
     const auto r = Validate(op, payload, limits);
@@ -196,6 +251,9 @@ TEST(Validate, TimeoutsOfTheDocument) {
   EXPECT_EQ(of(CSB_OP_UNZIP, R"({"path":"x"})"), 120);
   EXPECT_EQ(of(CSB_OP_FILE_READ, R"({"path":"x"})"), 60);
   EXPECT_EQ(of(CSB_OP_CREATE, ""), 0);
+  EXPECT_EQ(of(CSB_OP_SHELL, R"({"command":"","yield_after":5})"), 300) << "it goes on after the answer";
+  const char* wait = R"({"handle":"p_0123456789abcdef01234567","timeout":200})";
+  EXPECT_GT(of(CSB_OP_PROCESS_WAIT, wait), 200) << "what it waits for, and time to say so";
 }
 
 TEST(Validate, BringsLimitsIntoOneForm) {
