@@ -146,9 +146,10 @@ Status App::Load(const AppOptions& options) {
   auto folders = FindPluginDirs(sources, options.environ);
   if (!folders) return folders.error();
   ScanResult scanned =
-      options.lean ? ScanPlugins(PluginDirs(*folders),
-                                 [&](std::string_view file) { return IsUsed(*folders, options.frontends, file); })
-                   : ScanPlugins(PluginDirs(*folders));
+      options.lean
+          ? ScanPlugins(PluginDirs(*folders),
+                        [&](std::string_view file) { return IsUsed(*folders, options.frontends, file); })
+          : ScanPlugins(PluginDirs(*folders));
   for (const std::string& name : scanned.skipped) schema_.AddUnread(name);
   plugins_.skipped = std::move(scanned.skipped);
   plugins_.refused = std::move(scanned.refused);

@@ -62,14 +62,14 @@ TEST_F(AppTest, WithoutBackendsTheServiceAnswersThatItIsUnhealthy) {
 TEST_F(AppTest, ALeanHostLoadsOnlyWhatItUses) {
   for (const char* name : {"acme", "bubblewrap", "docker", "http", "stdio"})
     std::ofstream(folder_ + "/" + name + ".so") << "no library";
-  AppOptions options = Options({{"sandbox.mode", "bubblewrap"}, {"docker.image", "x"}, {"http.nonsense", "y"}});
+  AppOptions options =
+      Options({{"sandbox.mode", "bubblewrap"}, {"docker.image", "x"}, {"http.nonsense", "y"}});
   options.lean = true;
   options.frontends = {"stdio"};
   auto app = App::Create(options);
   ASSERT_TRUE(app) << app.error().message;
   std::set<std::string> tried;
-  for (const auto& [path, why] : (*app)->plugins().refused)
-    tried.insert(std::filesystem::path(path).stem());
+  for (const auto& [path, why] : (*app)->plugins().refused) tried.insert(std::filesystem::path(path).stem());
   EXPECT_EQ(tried, (std::set<std::string>{"acme", "bubblewrap", "stdio"}));
   // Keys of what nobody has are refused as ever.
   options.keys.emplace_back("dockr.image", "x");

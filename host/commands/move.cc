@@ -125,7 +125,8 @@ int RunMove(const Arguments& given) {
   SignalWaiter signals;
   auto taken = TakeUser(given, kMoveCommand);
   if (!taken) return Fail(taken.error());
-  const auto& [user, arguments] = *taken;
+  const auto& user = taken->first;  // not as bindings: Clang captures those only since 16
+  const auto& arguments = taken->second;
   auto action = FindAction(arguments);
   if (!action) return Fail(action.error());
 

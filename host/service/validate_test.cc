@@ -182,7 +182,8 @@ TEST(Validate, Table) {
 TEST(Validate, WhatGoesOnAfterTheCall) {
   const std::string handle = R"("handle":"p_0123456789abcdef01234567")";
   const std::vector<Row> rows = {
-      {CSB_OP_EXECUTE, R"({"code":"","context":"work-1","results":true,"keep":true,"yield_after":45})", 0, ""},
+      {CSB_OP_EXECUTE, R"({"code":"","context":"work-1","results":true,"keep":true,"yield_after":45})", 0,
+       ""},
       {CSB_OP_EXECUTE, R"({"code":"","context":""})", kInv, "context: "},
       {CSB_OP_EXECUTE, R"({"code":"","context":"a/b"})", kInv, "context: "},
       {CSB_OP_EXECUTE, R"({"code":"","context":7})", kInv, "context: "},

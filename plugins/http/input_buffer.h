@@ -36,7 +36,8 @@ class InputBuffer {
     }
     // Twice as much whenever it was filled, also if all of it is consumed since: small requests never pay for
     // large ones.
-    if (end_ == capacity_ || (filled && capacity_ < most)) Resize(std::min(2 * capacity_, std::max(most, capacity_ + 1)));
+    if (end_ == capacity_ || (filled && capacity_ < most))
+      Resize(std::min(2 * capacity_, std::max(most, capacity_ + 1)));
     return {data_.get() + end_, std::min(capacity_ - end_, most - size())};
   }
   void Added(size_t bytes) { end_ += bytes; }

@@ -48,13 +48,14 @@ void WayBack::Listen() {
 }
 
 void WayBack::Await() {
-  wake_->events.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
-    if (error || !wake_) return;
-    uint64_t count = 0;
-    [[maybe_unused]] const ssize_t n = ::read(wake_->events.native_handle(), &count, sizeof count);
-    Await();
-    RunPosted();
-  });
+  wake_->events.async_wait(
+      asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
+        if (error || !wake_) return;
+        uint64_t count = 0;
+        [[maybe_unused]] const ssize_t n = ::read(wake_->events.native_handle(), &count, sizeof count);
+        Await();
+        RunPosted();
+      });
 }
 
 void WayBack::RunPosted() {

@@ -321,8 +321,7 @@ Result<std::string> ObjectWith(const HttpResponse& answer, const std::string& wh
   const auto document = ObjectOf(answer, where);
   if (!document) return document.error();
   const json::Value* value = json::Find(*document, member);
-  if (value == nullptr || value->GetType() != type)
-    return Wrong(where, std::string("no ") + member);
+  if (value == nullptr || value->GetType() != type) return Wrong(where, std::string("no ") + member);
   return json::ToString(*document);
 }
 

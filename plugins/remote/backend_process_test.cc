@@ -40,8 +40,9 @@ TEST_F(RemoteProcessTest, OutputIsReadExactly) {
 TEST_F(RemoteProcessTest, AnswersThatAreNoneAreSaid) {
   FakeService service(kFullDocument);
   Start(service);
-  for (const char* odd : {"[]", "{}", R"({"handle":"p_1","state":"dancing"})", R"({"handle":7,"state":"exited"})",
-                          R"({"handle":"p_1","state":"exited","output":"%","encoding":"base64"})"}) {
+  for (const char* odd :
+       {"[]", "{}", R"({"handle":"p_1","state":"dancing"})", R"({"handle":7,"state":"exited"})",
+        R"({"handle":"p_1","state":"exited","output":"%","encoding":"base64"})"}) {
     service.On(kFollow, Answer(odd));
     const auto op = Do(Of(CSB_OP_PROCESS_OUTPUT));
     EXPECT_EQ(op->code(), CSB_E_UNAVAILABLE) << odd;
@@ -103,8 +104,8 @@ TEST_F(RemoteProcessTest, AnAttachmentSaysWhyItEnds) {
   EXPECT_EQ(op->code(), CSB_E_UNAVAILABLE);
   EXPECT_EQ(op->output(CSB_STREAM_STDOUT), "half");
 
-  for (const char* odd : {"nonsense", R"({"event":"exit"})",
-                          R"({"event":"stdout","data":"%","encoding":"base64"})"}) {
+  for (const char* odd :
+       {"nonsense", R"({"event":"exit"})", R"({"event":"stdout","data":"%","encoding":"base64"})"}) {
     service.On(kFollow, [odd](FakeService::Peer& peer, const std::string&) {
       return peer.Send(std::string(kStreamHead) + Event(odd));
     });

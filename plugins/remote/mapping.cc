@@ -58,8 +58,8 @@ std::initializer_list<const char*> MembersOf(uint32_t op) {
   static constexpr std::initializer_list<const char*> kExecute = {
       "code",   "description", "args",    "cwd",  "env",        "timeout",
       "output", "context",     "results", "keep", "yield_after"};
-  static constexpr std::initializer_list<const char*> kShell = {
-      "command", "argv", "cwd", "env", "timeout", "output", "keep", "yield_after"};
+  static constexpr std::initializer_list<const char*> kShell = {"command", "argv",   "cwd",  "env",
+                                                                "timeout", "output", "keep", "yield_after"};
   static constexpr std::initializer_list<const char*> kPip = {"package", "timeout", "output"};
   static constexpr std::initializer_list<const char*> kUnzip = {"path",      "destination", "timeout",
                                                                 "max_bytes", "max_entries", "output"};

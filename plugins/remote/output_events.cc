@@ -40,8 +40,7 @@ Passed PassOutput(const json::Document& event, Outbox& out) {
     return Passed::kYes;
   }
   if (name != "progress") return Passed::kOther;
-  out.Event(CSB_EVENT_PROGRESS,
-            ProgressEvent(std::string(json::GetString(event, "message").value_or(""))));
+  out.Event(CSB_EVENT_PROGRESS, ProgressEvent(std::string(json::GetString(event, "message").value_or(""))));
   return Passed::kYes;
 }
 

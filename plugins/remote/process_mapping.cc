@@ -59,8 +59,7 @@ Mapped MapProcessInput(std::string_view user, std::string_view handle, std::stri
 Mapped MapFollow(std::string_view user, std::string_view handle, int64_t offset) {
   Mapped out;
   out.harmless = out.streamed = true;
-  out.http.target =
-      ProcessTarget(user, handle, "/output?encoding=base64&offset=" + std::to_string(offset));
+  out.http.target = ProcessTarget(user, handle, "/output?encoding=base64&offset=" + std::to_string(offset));
   out.http.headers.emplace_back("Accept: text/event-stream");
   return out;
 }

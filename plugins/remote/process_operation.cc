@@ -238,8 +238,8 @@ class AttachToProcess : public OutputOperation {
     if (passed == Passed::kUnreadable) return End(Odd("output whose base64 can't be read")), false;
     const std::string_view name = json::GetString(*event, "event").value_or("");
     if (name == "error")
-      return End(
-                 ErrorOfDocument(*event, static_cast<int>(json::GetInt(*event, "status").value_or(500)), where_)),
+      return End(ErrorOfDocument(*event, static_cast<int>(json::GetInt(*event, "status").value_or(500)),
+                                 where_)),
              false;
     if (name != "exit") return true;
     auto info = ProgramOfEvent(*event, where_);

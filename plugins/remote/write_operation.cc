@@ -156,9 +156,9 @@ class WriteOperation : public RemoteOperation {
   std::mutex mutex_;  // of what follows
   std::deque<std::string> waiting_;
   std::vector<std::string> spare_;  // sent
-  size_t sent_ = 0;    // of the first of them
-  uint64_t size_ = 0;  // of all that came
-  uint64_t owed_ = 0;  // credit that was not given back yet
+  size_t sent_ = 0;                 // of the first of them
+  uint64_t size_ = 0;               // of all that came
+  uint64_t owed_ = 0;               // credit that was not given back yet
   bool starved_ = false;
   bool raw_ = false, ready_ = false, eof_ = false;
   bool started_ = false, streaming_ = false;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// web_socket_fuzz.cc: what a client sends on a terminal's WebSocket. The first byte chooses how the rest is cut
-// into pieces; whatever the pieces, the same messages and the same end have to come out, within the bound.
+// web_socket_fuzz.cc: what a client sends on a terminal's WebSocket. The first byte chooses how the rest is
+// cut into pieces; whatever the pieces, the same messages and the same end have to come out, within the
+// bound.
 #include <cstdint>
 #include <cstdlib>
-#include <string_view>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
