@@ -59,6 +59,10 @@ struct ProviderRequest {
   std::string_view log_level;       // empty: it wants no notifications/message
   const std::string& default_user;  // empty: the provider's
   const Access& access;             // may be empty
+  // What is no answer to a request, for as long as the session lasts; false: it has ended. Empty where there
+  // is nothing that it could come by: over HTTP, and in the era without initialize, which asks to listen.
+  std::function<bool(std::string_view method, std::string_view params_json)> tell;
+  const void* session;  // which one, where `tell` is
 };
 
 struct ServerInfo {
@@ -69,8 +73,10 @@ class Provider {
  public:
   virtual ~Provider() = default;
   virtual const ServerInfo& info() const = 0;
-  // The members of the object `capabilities`.
-  virtual void WriteCapabilities(json::Writer& writer, const Revision& revision) const = 0;
+  // The members of the object `capabilities`. listens: requests will have `tell`, or can ask to listen.
+  virtual void WriteCapabilities(json::Writer& writer, const Revision& revision, bool listens) const = 0;
+  // No request of that session will come any more.
+  virtual void OnSessionEnd(const void* /*session*/) {}
   // False: there is no such method. Thread-safe; sessions share a provider.
   virtual bool Handle(const ProviderRequest& request, std::shared_ptr<Pending> pending) = 0;
 };

@@ -278,16 +278,25 @@ void ListResources(const ServiceClient& service, const ToolOptions& options, std
       ->Next();
 }
 
+std::optional<ResourceName> FindResource(const ToolOptions& options, const ProviderRequest& request,
+                                         std::string_view uri, Pending& pending) {
+  auto name = ParseResourceUri(uri);
+  if (!name) {
+    pending.Fail(request.revision.stateless ? kInvalidParams : kResourceNotFound,
+                 "Resource not found; a file's URI is sandbox:///workspace/NAME", UriData(uri));
+    return std::nullopt;
+  }
+  if (name->user.empty()) name->user = options.user;
+  if (Refused(request, name->user, options, pending)) return std::nullopt;
+  return name;
+}
+
 void ReadResource(const ServiceClient& service, const ToolOptions& options, std::string request_id,
                   const ProviderRequest& request, std::shared_ptr<Pending> pending) {
   const auto uri = request.params == nullptr ? std::nullopt : json::GetString(*request.params, "uri");
   if (!uri) return pending->Fail(kInvalidParams, "uri: a string is expected");
-  auto name = ParseResourceUri(*uri);
-  if (!name)
-    return pending->Fail(request.revision.stateless ? kInvalidParams : kResourceNotFound,
-                         "Resource not found; a file's URI is sandbox:///workspace/NAME", UriData(*uri));
-  if (name->user.empty()) name->user = options.user;
-  if (Refused(request, name->user, options, *pending)) return;
+  const auto name = FindResource(options, request, *uri, *pending);
+  if (!name) return;
   auto reading = std::make_shared<Reading>(std::string(*uri), request.revision, pending);
   const std::string payload = PathPayload(name->path);
   RequestView view;

@@ -35,6 +35,10 @@ std::string ResourceUri(std::string_view user, std::string_view path);
 // By the end of its name, else text/plain for text and application/octet-stream for bytes.
 std::string_view MediaType(std::string_view path, bool text);
 
+// The file that a client names, if it may see it; without one the request is answered.
+std::optional<ResourceName> FindResource(const ToolOptions& options, const ProviderRequest& request,
+                                         std::string_view uri, Pending& pending);
+
 std::string ResourceTemplates();
 void ListResources(const ServiceClient& service, const ToolOptions& options, std::string request_id,
                    const ProviderRequest& request, std::shared_ptr<Pending> pending);

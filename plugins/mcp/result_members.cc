@@ -17,10 +17,11 @@ void WriteServerInfo(json::Writer& w, const ServerInfo& info, bool title) {
   w.EndObject();
 }
 
-void WriteCapabilities(json::Writer& w, const Provider& provider, const Revision& revision) {
+void WriteCapabilities(json::Writer& w, const Provider& provider, const Revision& revision,
+                       bool listens) {
   json::Key(w, "capabilities");
   w.StartObject();
-  provider.WriteCapabilities(w, revision);
+  provider.WriteCapabilities(w, revision, listens);
   w.EndObject();
 }
 
@@ -35,12 +36,12 @@ void WriteCacheHints(json::Writer& w, std::string_view method) {
 
 }  // namespace
 
-std::string InitializeResult(const Provider& provider, const Revision& revision) {
+std::string InitializeResult(const Provider& provider, const Revision& revision, bool listens) {
   json::Buffer buffer;
   json::Writer w(buffer);
   w.StartObject();
   json::Member(w, "protocolVersion", revision.name);
-  WriteCapabilities(w, provider, revision);
+  WriteCapabilities(w, provider, revision, listens);
   json::Key(w, "serverInfo");
   WriteServerInfo(w, provider.info(), revision.titles);
   json::Member(w, "instructions", std::string_view(provider.info().instructions));
@@ -56,7 +57,7 @@ std::string DiscoverResult(const Provider& provider) {
   w.StartArray();
   json::String(w, kModern.name);
   w.EndArray();
-  WriteCapabilities(w, provider, kModern);
+  WriteCapabilities(w, provider, kModern, true);
   json::Member(w, "instructions", std::string_view(provider.info().instructions));
   w.EndObject();
   return WithResultMembers(Text(buffer), "complete", "server/discover", provider.info());

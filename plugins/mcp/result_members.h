@@ -3,7 +3,7 @@
 // result_members.h: results that are the same for every provider, and what the era without
 // initialize has in each result.
 //
-//   send(ResultLine(id, InitializeResult(provider, revision)));
+//   send(ResultLine(id, InitializeResult(provider, revision, true)));
 //   WithResultMembers(R"({"tools":[]})", "complete", "tools/list", info);
 //     // {"resultType":"complete","_meta":{…serverInfo…},"ttlMs":300000,"cacheScope":"public","tools":[]}
 #pragma once
@@ -16,7 +16,7 @@
 
 namespace csb::mcp {
 
-std::string InitializeResult(const Provider& provider, const Revision& revision);
+std::string InitializeResult(const Provider& provider, const Revision& revision, bool listens);
 std::string DiscoverResult(const Provider& provider);
 // The data of "unsupported protocol version".
 std::string VersionData(std::string_view requested);

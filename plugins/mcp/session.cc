@@ -376,7 +376,7 @@ struct McpSession::Impl : std::enable_shared_from_this<McpSession::Impl> {
         message.params == nullptr ? std::nullopt : json::GetString(*message.params, "protocolVersion");
     revision = &NegotiateRevision(asked.value_or(""));  // never an error: the client says whether it can
     initialized = true;
-    Outgoing out{ResultLine(message.id, InitializeResult(*provider, *revision))};
+    Outgoing out{ResultLine(message.id, InitializeResult(*provider, *revision, !options.http))};
     out.opens_session = true;
     Reply(nullptr, std::move(out));
   }
@@ -394,10 +394,24 @@ struct McpSession::Impl : std::enable_shared_from_this<McpSession::Impl> {
       calls.emplace(call->id_, call);
     }
     if (!options.scope.empty()) peers->Add(options.scope, call->id_, call);
-    const ProviderRequest request{by,        message.method,       message.params, capabilities,
-                                  log_level, options.default_user, options.access};
+    ProviderRequest request{by,        message.method,       message.params, capabilities,
+                            log_level, options.default_user, options.access, {}, nullptr};
+    if (!by.stateless && !options.http) {
+      request.session = this;
+      request.tell = [weak = weak_from_this()](std::string_view method, std::string_view params) {
+        const auto self = weak.lock();
+        return self && self->Tell(method, params);
+      };
+    }
     if (!provider->Handle(request, call)) call->Fail(kMethodNotFound, UnknownMethod(message.method), {});
     return false;
+  }
+
+  bool Tell(std::string_view method, std::string_view params) {
+    const std::lock_guard lock(mu);
+    if (!send) return false;
+    send({NotificationLine(method, params), Outgoing::Kind::kNotification});
+    return true;
   }
 
   void OnCancelled(const json::Value* params) {
@@ -423,6 +437,7 @@ struct McpSession::Impl : std::enable_shared_from_this<McpSession::Impl> {
       for (const auto& [id, call] : calls) running.push_back(call);
     }
     for (const auto& call : running) call->GiveUp();
+    provider->OnSessionEnd(this);
   }
 };
 
@@ -456,6 +471,12 @@ void McpSession::OnTime(Clock::time_point now) {
 bool McpSession::Idle() const {
   const std::lock_guard lock(impl_->mu);
   return impl_->calls.empty();
+}
+
+bool McpSession::OnlyListens() const {
+  const std::lock_guard lock(impl_->mu);
+  return std::all_of(impl_->calls.begin(), impl_->calls.end(),
+                     [](const auto& call) { return call.second->method_ == "subscriptions/listen"; });
 }
 
 bool McpSession::stateless() const { return impl_->last_stateless; }

@@ -74,6 +74,8 @@ class McpSession {
   // No request is under way: everything that came is answered or given up. Asked after the `send` of an
   // answer, it counts that request no more.
   bool Idle() const;
+  // The same, but for requests that only listen, and so have no end of their own.
+  bool OnlyListens() const;
   // The last request was one of the era without initialize.
   bool stateless() const;
 

@@ -70,13 +70,15 @@ TEST_F(StatelessTest, WhatMetaMustSay) {
 
 TEST_F(StatelessTest, WhatThisEraTookAway) {
   for (const char* method : {"initialize", "ping", "logging/setLevel", "resources/subscribe",
-                             "resources/unsubscribe", "subscriptions/listen", "prompts/list"}) {
+                             "resources/unsubscribe", "prompts/list"}) {
     Say(Request(method));
     EXPECT_EQ(Code(Take()), -32601) << method;
     EXPECT_EQ(statuses_.back(), 404) << method;
   }
   Initialize();
   Say(R"({"jsonrpc":"2.0","id":1,"method":"server/discover"})");
+  EXPECT_EQ(Code(Take()), -32601) << "in the era before";
+  Say(R"({"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{}}})");
   EXPECT_EQ(Code(Take()), -32601) << "in the era before";
 }
 

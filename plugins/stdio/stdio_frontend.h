@@ -43,7 +43,7 @@ class StdioFrontend : public Frontend {
   bool ReadOnce(class LineSplitter& lines, int* exit_code);
   void Wake();
   // A client that sends no more waits for nothing else.
-  bool AllSaid() const { return input_over_ && session_->Idle() && writer_->queued() == 0; }
+  bool AllSaid() const { return input_over_ && session_->OnlyListens() && writer_->queued() == 0; }
 
   const HostRef host_;
   const ServiceClient service_;

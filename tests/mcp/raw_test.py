@@ -118,6 +118,29 @@ class Tools(unittest.TestCase):
         self.assertEqual(sorted(result["structuredContent"]["output"].splitlines()), ["err", "out"])
         self.assertEqual(result["structuredContent"]["exit_code"], 3)
 
+    def test_a_watched_file_is_told_of(self):
+        uri = "sandbox:///workspace/watched.txt"
+        with Server(folders) as server:
+            self.assertTrue(server.initialize()["capabilities"]["resources"]["subscribe"])
+            self.assertEqual(server.request("resources/subscribe", {"uri": uri})["result"], {})
+            for command in ("echo one > watched.txt", "echo more >> watched.txt", "rm watched.txt"):
+                self.assertFalse(server.call("run_shell", {"command": command})["isError"])
+                while (message := server.receive()).get("method") != "notifications/resources/updated":
+                    pass
+                self.assertEqual(message["params"], {"uri": uri})
+
+    def test_listening_does_not_hold_up_the_end(self):
+        with Server(folders) as server:
+            server.send({"jsonrpc": "2.0", "id": "l", "method": "subscriptions/listen", "params": {
+                "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                          "io.modelcontextprotocol/clientCapabilities": {}},
+                "notifications": {"resourceSubscriptions": ["sandbox:///workspace/x"]}}})
+            acknowledged = server.receive()
+            self.assertEqual(acknowledged["method"], "notifications/subscriptions/acknowledged")
+            self.assertEqual(acknowledged["params"]["notifications"], {"resourceSubscriptions": ["sandbox:///workspace/x"]})
+            server.process.stdin.close()
+            self.assertEqual(server.process.wait(timeout=10), 0)
+
     def test_timeout_is_a_failed_result_that_says_so(self):
         start = time.monotonic()
         result = self.call("run_shell", command="echo early; sleep 60", timeout=1)
