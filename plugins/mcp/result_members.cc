@@ -17,8 +17,7 @@ void WriteServerInfo(json::Writer& w, const ServerInfo& info, bool title) {
   w.EndObject();
 }
 
-void WriteCapabilities(json::Writer& w, const Provider& provider, const Revision& revision,
-                       bool listens) {
+void WriteCapabilities(json::Writer& w, const Provider& provider, const Revision& revision, bool listens) {
   json::Key(w, "capabilities");
   w.StartObject();
   provider.WriteCapabilities(w, revision, listens);

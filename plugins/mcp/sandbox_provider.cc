@@ -208,13 +208,15 @@ class SandboxProvider final : public Provider {
       }
     // Nothing else that is offered here changes.
     const std::string acknowledged = "{" + meta + ",\"notifications\":{" +
-                                     (granted.empty() ? "" : "\"resourceSubscriptions\":[" + granted + "]") + "}}";
+                                     (granted.empty() ? "" : "\"resourceSubscriptions\":[" + granted + "]") +
+                                     "}}";
     auto left = std::make_shared<std::atomic<size_t>>(files.size() + 1);
     const auto ready = [pending, left, acknowledged] {
       if (--*left == 0) pending->Notify("notifications/subscriptions/acknowledged", acknowledged);
     };
     // Before the first of them, which would stay otherwise.
-    pending->OnCancel([subscriptions = subscriptions_, owner = pending.get()] { subscriptions->Drop(owner); });
+    pending->OnCancel(
+        [subscriptions = subscriptions_, owner = pending.get()] { subscriptions->Drop(owner); });
     for (Subscriptions::File& file : files)
       if (!subscriptions_->Watch(std::move(file), ready)) {
         subscriptions_->Drop(pending.get());

@@ -395,7 +395,8 @@ struct McpSession::Impl : std::enable_shared_from_this<McpSession::Impl> {
     }
     if (!options.scope.empty()) peers->Add(options.scope, call->id_, call);
     ProviderRequest request{by,        message.method,       message.params, capabilities,
-                            log_level, options.default_user, options.access, {}, nullptr};
+                            log_level, options.default_user, options.access, {},
+                            nullptr};
     if (!by.stateless && !options.http) {
       request.session = this;
       request.tell = [weak = weak_from_this()](std::string_view method, std::string_view params) {

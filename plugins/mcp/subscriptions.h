@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// subscriptions.h: files that clients want to hear of. A backend tells of no change, and asking again and again
-// would keep a sandbox busy that nobody uses; so each is looked at when a call of its user has ended, which
-// is when an assistant's own work shows. What a background program changes is told with the next call.
+// subscriptions.h: files that clients want to hear of. A backend tells of no change, and asking again and
+// again would keep a sandbox busy that nobody uses; so each is looked at when a call of its user has ended,
+// which is when an assistant's own work shows. What a background program changes is told with the next call.
 //
-//   subscriptions->Watch({.user = "alice", .path = "/workspace/a", .uri = uri, .tell = …}, [] { Acknowledge(); });
-//   subscriptions->CallEnded("alice");
+//   subscriptions->Watch({.user = "alice", .path = "/workspace/a", .uri = uri, .tell = …}, [] {
+//   Acknowledge(); }); subscriptions->CallEnded("alice");
 //
 // Threads: all functions from any. `tell` and `ready` come on any thread, with no lock held.
 #pragma once

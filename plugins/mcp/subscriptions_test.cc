@@ -10,9 +10,8 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr char kModernMeta[] =
-    R"("_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",)"
-    R"("io.modelcontextprotocol/clientCapabilities":{}})";
+constexpr char kModernMeta[] = R"("_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28",)"
+                               R"("io.modelcontextprotocol/clientCapabilities":{}})";
 
 class SubscriptionsTest : public SessionTest {
  protected:
@@ -48,7 +47,8 @@ class SubscriptionsTest : public SessionTest {
     Say(R"({"jsonrpc":"2.0","id":)" + id + R"(,"method":")" + method + R"(","params":)" + params + "}");
   }
   void Listen(const std::string& notifications) {
-    Ask("7", "subscriptions/listen", "{" + std::string(kModernMeta) + R"(,"notifications":)" + notifications + "}");
+    Ask("7", "subscriptions/listen",
+        "{" + std::string(kModernMeta) + R"(,"notifications":)" + notifications + "}");
   }
   static std::string Uri(const json::Document& message) {
     EXPECT_EQ(json::GetString(message, "method"), "notifications/resources/updated");
@@ -113,7 +113,8 @@ TEST_F(SubscriptionsTest, WhereItIsClaimedItIsThere) {
 
 TEST_F(SubscriptionsTest, ListeningGoesOnUntilItIsGivenUp) {
   Have("/workspace/a", 1);
-  Listen(R"({"toolsListChanged":true,"resourceSubscriptions":["sandbox:///workspace/a","sandbox:///workspace/b"]})");
+  Listen(
+      R"({"toolsListChanged":true,"resourceSubscriptions":["sandbox:///workspace/a","sandbox:///workspace/b"]})");
   const auto acknowledged = Take();
   EXPECT_EQ(json::GetString(acknowledged, "method"), "notifications/subscriptions/acknowledged");
   EXPECT_THAT(last_, HasSubstr(R"("notifications":{"resourceSubscriptions":["sandbox:///workspace/a",)"
