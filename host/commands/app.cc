@@ -65,8 +65,10 @@ bool Has(const std::vector<std::string>& names, std::string_view name) {
 }
 
 // Each library costs memory and time, and what is not loaded has no faults. Whoever else's it is, its file
-// may have another name than the plugin.
-bool IsUsed(const Config& config, const std::vector<std::string>& frontends, std::string_view file) {
+// may have another name than the plugin. Who writes a key of it on the command line wants it looked at.
+bool IsUsed(const Config& config, const AppOptions& options, std::string_view file) {
+  for (const auto& [key, value] : options.keys)
+    if (key.substr(0, key.find('.')) == file) return true;
   constexpr std::string_view kBackends[] = {"bubblewrap", "docker", "incus", "remote"};
   if (std::find(std::begin(kBackends), std::end(kBackends), file) != std::end(kBackends)) {
     const std::string mode = config.Text("sandbox.mode");
@@ -74,7 +76,7 @@ bool IsUsed(const Config& config, const std::vector<std::string>& frontends, std
            (!config.IsSet("sandbox.backends") || Has(config.List("sandbox.backends"), file));
   }
   if (file == "http" || file == "stdio")
-    return Has(frontends.empty() ? config.List("sandbox.frontends") : frontends, file);
+    return Has(options.frontends.empty() ? config.List("sandbox.frontends") : options.frontends, file);
   return true;
 }
 
@@ -146,10 +148,9 @@ Status App::Load(const AppOptions& options) {
   auto folders = FindPluginDirs(sources, options.environ);
   if (!folders) return folders.error();
   ScanResult scanned =
-      options.lean
-          ? ScanPlugins(PluginDirs(*folders),
-                        [&](std::string_view file) { return IsUsed(*folders, options.frontends, file); })
-          : ScanPlugins(PluginDirs(*folders));
+      options.lean ? ScanPlugins(PluginDirs(*folders),
+                                 [&](std::string_view file) { return IsUsed(*folders, options, file); })
+                   : ScanPlugins(PluginDirs(*folders));
   for (const std::string& name : scanned.skipped) schema_.AddUnread(name);
   plugins_.skipped = std::move(scanned.skipped);
   plugins_.refused = std::move(scanned.refused);

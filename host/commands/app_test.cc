@@ -62,21 +62,30 @@ TEST_F(AppTest, WithoutBackendsTheServiceAnswersThatItIsUnhealthy) {
 TEST_F(AppTest, ALeanHostLoadsOnlyWhatItUses) {
   for (const char* name : {"acme", "bubblewrap", "docker", "http", "stdio"})
     std::ofstream(folder_ + "/" + name + ".so") << "no library";
-  AppOptions options =
-      Options({{"sandbox.mode", "bubblewrap"}, {"docker.image", "x"}, {"http.nonsense", "y"}});
+  const std::string file = folder_ + "/host.conf";
+  std::ofstream(file) << "[docker]\nimage = x\n[http]\nnonsense = y\n";
+  AppOptions options = Options({{"sandbox.mode", "bubblewrap"}});
+  options.config_file = file;
   options.lean = true;
   options.frontends = {"stdio"};
+  const auto tried = [](const App& app) {
+    std::set<std::string> names;
+    for (const auto& [path, why] : app.plugins().refused) names.insert(std::filesystem::path(path).stem());
+    return names;
+  };
   auto app = App::Create(options);
   ASSERT_TRUE(app) << app.error().message;
-  std::set<std::string> tried;
-  for (const auto& [path, why] : (*app)->plugins().refused) tried.insert(std::filesystem::path(path).stem());
-  EXPECT_EQ(tried, (std::set<std::string>{"acme", "bubblewrap", "stdio"}));
-  // Keys of what nobody has are refused as ever.
-  options.keys.emplace_back("dockr.image", "x");
-  app = App::Create(options);
-  ASSERT_FALSE(app);
-  EXPECT_NE(app.error().message.find("unknown key 'dockr.image'"), std::string::npos) << app.error().message;
-  options.keys = Options({{"docker.image", "x"}}).keys;  // auto
+  EXPECT_EQ(tried(**app), (std::set<std::string>{"acme", "bubblewrap", "stdio"}));
+  // Keys of what nobody has are refused as ever, and so are those of the command line.
+  for (const char* key : {"dockr.image", "docker.image"}) {
+    AppOptions more = options;
+    more.keys.emplace_back(key, "x");
+    app = App::Create(more);
+    ASSERT_FALSE(app) << key;
+    EXPECT_NE(app.error().message.find("unknown key '" + std::string(key)), std::string::npos)
+        << app.error().message;
+  }
+  options.keys = Options().keys;  // auto
   app = App::Create(options);
   ASSERT_FALSE(app) << "it is loaded, and broken";
 }
