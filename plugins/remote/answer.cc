@@ -84,6 +84,13 @@ uint64_t Count(const json::Value& document, const char* name, uint64_t otherwise
   return value != nullptr && value->IsUint64() ? value->GetUint64() : otherwise;
 }
 
+// Of a text that is as `encoding` says.
+Result<std::string> BytesOf(const json::Value& document, const char* member) {
+  const std::string_view text = json::GetString(document, member).value_or("");
+  if (json::GetString(document, "encoding") == "base64") return base64::Decode(text);
+  return std::string(text);
+}
+
 template <typename Fill>
 std::string Object(Fill fill) {
   json::Buffer buffer;
@@ -110,6 +117,11 @@ Error ErrorOfDocument(const json::Value& document, int status, const std::string
     error.message =
         "the sandbox service at " + where + " answered " + std::to_string(status) + " and says no more";
   return error;
+}
+
+Error Odd(const std::string& where, const std::string& what) {
+  return {CSB_E_UNAVAILABLE, "the sandbox service at " + where + " sent " + what,
+          "it may be of a version that speaks another interface", false};
 }
 
 bool NoSuchCall(const HttpResponse& answer) {
@@ -275,9 +287,6 @@ Result<Run> RunOf(const json::Value& document, const std::string& where) {
   return run;
 }
 
-namespace {
-
-// What is the interface's, not the operation's.
 Result<std::string> InfoOfProgram(const json::Value& document, const std::string& where) {
   const auto state = json::GetString(document, "state");
   if (!json::GetString(document, "handle") || (state != "running" && state != "exited"))
@@ -285,6 +294,7 @@ Result<std::string> InfoOfProgram(const json::Value& document, const std::string
   return Object([&](json::Writer& w) {
     for (const auto& member : document.GetObject()) {
       const std::string_view name(member.name.GetString(), member.name.GetStringLength());
+      // The interface's, not the operation's.
       if (name == "output" || name == "encoding" || name == "running" || name == "event") continue;
       json::Key(w, name);
       member.value.Accept(w);
@@ -292,28 +302,17 @@ Result<std::string> InfoOfProgram(const json::Value& document, const std::string
   });
 }
 
-}  // namespace
-
 Result<Program> ProgramOf(const HttpResponse& answer, const std::string& where) {
   const auto document = ObjectOf(answer, where);
   if (!document) return document.error();
   auto info = InfoOfProgram(*document, where);
   if (!info) return info.error();
   Program program{"", *std::move(info)};
-  const auto output = json::GetString(*document, "output");
-  if (!output) return program;
-  if (json::GetString(*document, "encoding") != "base64") {
-    program.output = *output;
-    return program;
-  }
-  auto bytes = base64::Decode(*output);
-  if (!bytes) return Wrong(where, "output whose base64 can't be read");
-  program.output = *std::move(bytes);
+  if (!json::GetString(*document, "output")) return program;
+  auto output = BytesOf(*document, "output");
+  if (!output) return Wrong(where, "output whose base64 can't be read");
+  program.output = *std::move(output);
   return program;
-}
-
-Result<std::string> ProgramOfEvent(const json::Value& event, const std::string& where) {
-  return InfoOfProgram(event, where);
 }
 
 Result<std::string> ObjectWith(const HttpResponse& answer, const std::string& where, const char* member,
@@ -328,16 +327,10 @@ Result<std::string> ObjectWith(const HttpResponse& answer, const std::string& wh
 Result<File> FileOf(const HttpResponse& answer, const std::string& where) {
   const auto document = ObjectOf(answer, where);
   if (!document) return document.error();
-  const auto content = json::GetString(*document, "content");
-  if (!content) return Wrong(where, "no content for a file");
+  if (!json::GetString(*document, "content")) return Wrong(where, "no content for a file");
   File file;
   file.path = json::GetString(*document, "path").value_or("");
-  const std::string_view encoding = json::GetString(*document, "encoding").value_or("utf-8");
-  if (encoding != "base64") {
-    file.bytes = *content;
-    return file;
-  }
-  auto bytes = base64::Decode(*content);
+  auto bytes = BytesOf(*document, "content");
   if (!bytes) return Wrong(where, "a file whose base64 can't be read");
   file.bytes = *std::move(bytes);
   return file;

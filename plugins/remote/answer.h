@@ -22,6 +22,8 @@ namespace csb::remote {
 Error ErrorOf(const HttpResponse& answer, const std::string& where);
 // An error as our own service tells it: {"error", "detail", "code"}, with the status it has or had.
 Error ErrorOfDocument(const json::Value& document, int status, const std::string& where);
+// Of a stream: "the sandbox service at … sent " + what.
+Error Odd(const std::string& where, const std::string& what);
 // The request never got an answer. began: it may have reached the service.
 Error ErrorOfTransport(Error error, const std::string& where, bool began, bool harmless);
 
@@ -50,8 +52,8 @@ struct Program {
   std::string result;  // of the operation
 };
 Result<Program> ProgramOf(const HttpResponse& answer, const std::string& where);
-// The last event of following one.
-Result<std::string> ProgramOfEvent(const json::Value& event, const std::string& where);
+// Its info alone, which the last event of following one has as well.
+Result<std::string> InfoOfProgram(const json::Value& document, const std::string& where);
 // An answer that is handed on as it is: it must be an object, with `member` of that type.
 Result<std::string> ObjectWith(const HttpResponse& answer, const std::string& where, const char* member,
                                rapidjson::Type type);

@@ -79,13 +79,15 @@ TEST_F(RemoteProcessTest, AnAttachmentGoesBothWaysFromTheEndOfWhatWasPrinted) {
            peer.Send(kStreamEnd);
   });
   auto op = Begin(Attach());
-  EXPECT_TRUE(op->Send("k", false));
+  EXPECT_TRUE(op->Send("k"));
   ASSERT_TRUE(op->Wait());
   EXPECT_THAT(op->violations(), IsEmpty());
   ASSERT_EQ(op->code(), CSB_OK) << op->message();
   EXPECT_EQ(op->output(CSB_STREAM_STDOUT), std::string("\xff\0", 2));
   EXPECT_EQ(op->result(), R"({"handle":"p_1","state":"exited","exit_code":3,"bytes":9})");
   EXPECT_THAT(service.Seen(kFollow)[0], HasSubstr("offset=5 "));
+  EXPECT_EQ(BodyOf(service.Seen(kInput)[0]), R"({"content":"aw==","encoding":"base64"})")
+      << "its end leaves the program's input open";
 }
 
 TEST_F(RemoteProcessTest, AnAttachmentSaysWhyItEnds) {

@@ -216,6 +216,12 @@ Result<Mapped> MapFiles(const Request& request, const Peer& peer) {
 
 bool IsRun(uint32_t op) { return (op >= CSB_OP_EXECUTE && op <= CSB_OP_PIP_LIST) || op == CSB_OP_UNZIP; }
 
+std::string Segment(std::string_view text) {
+  std::string out;
+  for (const char c : text) out += c == '.' ? "%2E" : UrlEscape(std::string_view(&c, 1));
+  return out;
+}
+
 std::string UserTarget(std::string_view user, std::string_view tail) {
   // As a segment of a path these two mean something else to what stands in between.
   const std::string id = user == "." ? "%2E" : user == ".." ? "%2E%2E" : UrlEscape(user);
@@ -255,9 +261,7 @@ Result<Mapped> Map(const Request& request, const Peer& peer, const std::optional
           UserTarget(request.user, request.op == CSB_OP_CONTEXT_LIST ? "/contexts" : "/contexts/");
       if (request.op == CSB_OP_CONTEXT_LIST) return out;
       out.http.method = "DELETE";
-      // "." and ".." mean something else to what stands in between.
-      for (const char c : json::GetString(*payload, "name").value_or(""))
-        out.http.target += c == '.' ? "%2E" : UrlEscape(std::string_view(&c, 1));
+      out.http.target += Segment(json::GetString(*payload, "name").value_or(""));
       out.harmless = false;  // a second one finds nothing
       return out;
     case CSB_OP_CREATE: {

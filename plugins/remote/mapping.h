@@ -30,6 +30,8 @@ struct Mapped {
 };
 
 bool IsRun(uint32_t op);
+// One segment of a path: escaped, and never "." or "..", which mean something else to what stands in between.
+std::string Segment(std::string_view text);
 // "/sandbox/USER" + tail, the id escaped.
 std::string UserTarget(std::string_view user, std::string_view tail);
 

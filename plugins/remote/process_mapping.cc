@@ -7,13 +7,6 @@
 namespace csb::remote {
 namespace {
 
-// "." and ".." mean something else to what stands in between.
-std::string Segment(std::string_view text) {
-  std::string out;
-  for (const char c : text) out += c == '.' ? "%2E" : UrlEscape(std::string_view(&c, 1));
-  return out;
-}
-
 // All members but the handle, which is in the path.
 std::string WithoutHandle(const json::Document& payload) {
   json::Buffer buffer;

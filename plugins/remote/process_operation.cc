@@ -61,8 +61,7 @@ class InputOfProcess : public RemoteOperation {
 
   void Start(std::shared_ptr<Links> links, const RequestView& view) {
     Begin<InputOfProcess>(std::move(links), view);
-    sink_.InputCredit(kInputWindow);
-    if (!request_.has_input()) caller_->Start();
+    request_.has_input() ? sink_.InputCredit(kInputWindow) : caller_->Start();
   }
   Status Input(std::string_view data, bool eof) override {
     bool over;
@@ -111,7 +110,6 @@ class AttachToProcess : public OutputOperation {
 
   void Start(std::shared_ptr<Links> links, const RequestView& view) {
     links_ = links;
-    deadline_ns_ = view.deadline_ns;
     Begin<AttachToProcess>(std::move(links), view);
     // Whether it is there, and how much it has printed: the stream itself is silent as long as the program
     // is.
@@ -126,11 +124,11 @@ class AttachToProcess : public OutputOperation {
     caller_->reactor().Post([self = Self<AttachToProcess>()] { self->DropCalls(); });
   }
 
-  Status Input(std::string_view data, bool eof) override {
+  // An end of it leaves the program's input open for the next who attaches.
+  Status Input(std::string_view data, bool /*eof*/) override {
     {
       const std::lock_guard lock(mutex_);
       pending_ += data;
-      eof_ = eof_ || eof;
     }
     caller_->reactor().Post([self = Self<AttachToProcess>()] { self->SendInput(); });
     return {};
@@ -165,11 +163,7 @@ class AttachToProcess : public OutputOperation {
   // Of the same user, until the same time.
   std::shared_ptr<Caller> Call(std::function<Result<Mapped>(const Peer&)> build,
                                std::function<void(Result<HttpResponse>, Link*)> done) {
-    const RequestView view{.op = request_.op,
-                           .user = request_.user,
-                           .request_id = request_.request_id,
-                           .deadline_ns = deadline_ns_};
-    return Caller::Make(links_, view, {.build = std::move(build), .done = std::move(done)});
+    return Caller::Make(links_, request_.view(), {.build = std::move(build), .done = std::move(done)});
   }
 
   Result<Mapped> Look(const Peer& peer) const {
@@ -194,24 +188,20 @@ class AttachToProcess : public OutputOperation {
     if (payload) offset_ = json::GetInt(*payload, "offset").value_or(offset_);
     if (request_.has_input()) sink_.InputCredit(kInputWindow);
     caller_->Start();
-    SendInput();  // an end needs no credit
   }
 
   // One at a time, in their order; what comes meanwhile goes with the next.
   void SendInput() {
-    if (writing_ || looking_ || ended_ || sink_.finished()) return;
-    bool eof;
+    if (writing_ || ended_ || sink_.finished()) return;
     {
       const std::lock_guard lock(mutex_);
-      if (pending_.empty() && !eof_) return;
-      sending_ = std::move(pending_);
-      pending_.clear();
-      eof = std::exchange(eof_, false);
+      if (pending_.empty()) return;
+      sending_ = std::exchange(pending_, {});
     }
     const auto self = Self<AttachToProcess>();
     writing_ = Call(
-        [self, eof](const Peer&) {
-          return MapProcessInput(self->request_.user, self->handle_, self->sending_, eof);
+        [self](const Peer&) {
+          return MapProcessInput(self->request_.user, self->handle_, self->sending_, false);
         },
         [self](Result<HttpResponse> answer, Link* link) { self->OnWritten(answer, link); });
     writing_->Start();
@@ -233,26 +223,21 @@ class AttachToProcess : public OutputOperation {
 
   bool OnEvent(std::string_view text) {
     const auto event = json::ParseObject(text);
-    if (!event) return End(Odd("an event that is no JSON object")), false;
+    if (!event) return End(Odd(where_, "an event that is no JSON object")), false;
     const Passed passed = PassOutput(*event, out_);
-    if (passed == Passed::kUnreadable) return End(Odd("output whose base64 can't be read")), false;
+    if (passed == Passed::kUnreadable) return End(Odd(where_, "output whose base64 can't be read")), false;
     const std::string_view name = json::GetString(*event, "event").value_or("");
     if (name == "error")
       return End(ErrorOfDocument(*event, static_cast<int>(json::GetInt(*event, "status").value_or(500)),
                                  where_)),
              false;
     if (name != "exit") return true;
-    auto info = ProgramOfEvent(*event, where_);
+    auto info = InfoOfProgram(*event, where_);
     if (!info) return End(info.error()), false;
     ended_ = true;
     out_.Done(*std::move(info));
     DropCalls();
     return false;
-  }
-
-  Error Odd(const std::string& what) const {
-    return {CSB_E_UNAVAILABLE, "the sandbox service at " + where_ + " sent " + what,
-            "it may be of a version that speaks another interface", false};
   }
 
   void End(Error error) {
@@ -269,10 +254,8 @@ class AttachToProcess : public OutputOperation {
 
   const std::string handle_;
   std::shared_ptr<Links> links_;
-  uint64_t deadline_ns_ = 0;
   std::mutex mutex_;  // of what follows
   std::string pending_;
-  bool eof_ = false;
   // The reactor's thread.
   std::shared_ptr<Caller> looking_, writing_;
   std::string sending_, where_;

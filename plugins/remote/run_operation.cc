@@ -130,7 +130,7 @@ class RunOperation : public OutputOperation {
     if (sink_.finished()) return false;  // cancelled: there may be no end of it
     if (!streaming_) {                   // one document, though a stream was asked for
       if (document_.size() + data.size() > EventReader::kMaxEvent)
-        return End(Odd("more than 4 MiB at once")), false;
+        return End(Odd(where_, "more than 4 MiB at once")), false;
       document_ += data;
       return true;
     }
@@ -146,7 +146,7 @@ class RunOperation : public OutputOperation {
     const auto event = json::ParseObject(text);
     const std::string_view name = event ? json::GetString(*event, "event").value_or("") : "";
     const Passed passed = event ? PassOutput(*event, out_) : Passed::kOther;
-    if (passed == Passed::kUnreadable) return End(Odd("output whose base64 can't be read")), false;
+    if (passed == Passed::kUnreadable) return End(Odd(where_, "output whose base64 can't be read")), false;
     if (passed == Passed::kYes) return true;
     if (name == "result") {
       Show(*event);
@@ -158,14 +158,9 @@ class RunOperation : public OutputOperation {
     } else if (name == "error") {
       End(ErrorOfDocument(*event, static_cast<int>(json::GetInt(*event, "status").value_or(500)), where_));
     } else if (!event) {
-      return End(Odd("an event that is no JSON object")), false;
+      return End(Odd(where_, "an event that is no JSON object")), false;
     }
     return true;  // others are of later versions
-  }
-
-  Error Odd(const std::string& what) const {
-    return {CSB_E_UNAVAILABLE, "the sandbox service at " + where_ + " sent " + what,
-            "it may be of a version that speaks another interface", false};
   }
 
   void End(Error error) {

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <deque>
 #include <mutex>
-#include <vector>
 
 #include "clara_sandbox/cpp/json.h"
 #include "plugins/remote/answer.h"
@@ -44,7 +43,7 @@ class WriteOperation : public RemoteOperation {
     bool start = false, resume = false;
     {
       const std::lock_guard lock(mutex_);
-      if (!data.empty()) Keep(data);
+      if (!data.empty()) waiting_.emplace_back(data);
       size_ += data.size();
       // Over the bound of a service without raw uploads MapWrite says so; no more is needed for that.
       eof_ = eof_ || eof || (!raw_ && size_ > kMaxPlainFile);
@@ -91,8 +90,6 @@ class WriteOperation : public RemoteOperation {
         n += part;
         sent_ += part;
         if (sent_ < piece.size()) break;
-        // No more than what waited at once: new memory for each would cost more than the copy.
-        if (streaming_) spare_.push_back(std::move(waiting_.front()));
         waiting_.pop_front();
         sent_ = 0;
       }
@@ -145,20 +142,11 @@ class WriteOperation : public RemoteOperation {
   }
 
  private:
-  // With the lock.
-  void Keep(std::string_view data) {
-    if (spare_.empty()) return static_cast<void>(waiting_.emplace_back(data));
-    waiting_.push_back(std::move(spare_.back()));
-    spare_.pop_back();
-    waiting_.back().assign(data);
-  }
-
   std::mutex mutex_;  // of what follows
   std::deque<std::string> waiting_;
-  std::vector<std::string> spare_;  // sent
-  size_t sent_ = 0;                 // of the first of them
-  uint64_t size_ = 0;               // of all that came
-  uint64_t owed_ = 0;               // credit that was not given back yet
+  size_t sent_ = 0;    // of the first of them
+  uint64_t size_ = 0;  // of all that came
+  uint64_t owed_ = 0;  // credit that was not given back yet
   bool starved_ = false;
   bool raw_ = false, ready_ = false, eof_ = false;
   bool started_ = false, streaming_ = false;
