@@ -61,7 +61,7 @@ struct ProviderRequest {
   const Access& access;             // may be empty
   // What is no answer to a request, for as long as the session lasts; false: it has ended. Empty where there
   // is nothing that it could come by: over HTTP, and in the era without initialize, which asks to listen.
-  std::function<bool(std::string_view method, std::string_view params_json)> tell;
+  const std::function<bool(std::string_view method, std::string_view params_json)>& tell;
   const void* session;  // which one, where `tell` is
 };
 

@@ -190,6 +190,8 @@ class SandboxProvider final : public Provider {
     std::vector<Subscriptions::File> files;
     std::string granted;
     const json::Value* uris = json::Find(*wanted, "resourceSubscriptions");
+    if (uris != nullptr && uris->IsArray() && uris->Size() > Subscriptions::kMostOfUser)
+      return TooMany(*pending);
     if (uris != nullptr && !uris->IsArray())
       return pending->Fail(kInvalidParams, "resourceSubscriptions: an array of URIs is expected");
     if (uris != nullptr)
@@ -214,14 +216,14 @@ class SandboxProvider final : public Provider {
     const auto ready = [pending, left, acknowledged] {
       if (--*left == 0) pending->Notify("notifications/subscriptions/acknowledged", acknowledged);
     };
-    // Before the first of them, which would stay otherwise.
-    pending->OnCancel(
-        [subscriptions = subscriptions_, owner = pending.get()] { subscriptions->Drop(owner); });
     for (Subscriptions::File& file : files)
       if (!subscriptions_->Watch(std::move(file), ready)) {
         subscriptions_->Drop(pending.get());
         return TooMany(*pending);
       }
+    // After the last of them: a client that has given up meanwhile is told of at once.
+    pending->OnCancel(
+        [subscriptions = subscriptions_, owner = pending.get()] { subscriptions->Drop(owner); });
     ready();
   }
 

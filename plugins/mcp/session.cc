@@ -201,6 +201,7 @@ struct McpSession::Impl : std::enable_shared_from_this<McpSession::Impl> {
   const Revision* revision = &kNewestLegacy;  // the thread of OnMessage only
   bool initialized = false;
   bool last_stateless = false;
+  std::function<bool(std::string_view, std::string_view)> tell;  // made when it is first needed
 
   mutable std::mutex mu;
   Send send;  // empty: closed
@@ -394,16 +395,22 @@ struct McpSession::Impl : std::enable_shared_from_this<McpSession::Impl> {
       calls.emplace(call->id_, call);
     }
     if (!options.scope.empty()) peers->Add(options.scope, call->id_, call);
-    ProviderRequest request{by,        message.method,       message.params, capabilities,
-                            log_level, options.default_user, options.access, {},
-                            nullptr};
-    if (!by.stateless && !options.http) {
-      request.session = this;
-      request.tell = [weak = weak_from_this()](std::string_view method, std::string_view params) {
+    static const std::function<bool(std::string_view, std::string_view)> kNoWay;
+    const bool tells = !by.stateless && !options.http;
+    if (tells && !tell)
+      tell = [weak = weak_from_this()](std::string_view method, std::string_view params) {
         const auto self = weak.lock();
         return self && self->Tell(method, params);
       };
-    }
+    const ProviderRequest request{by,
+                                  message.method,
+                                  message.params,
+                                  capabilities,
+                                  log_level,
+                                  options.default_user,
+                                  options.access,
+                                  tells ? tell : kNoWay,
+                                  tells ? this : nullptr};
     if (!provider->Handle(request, call)) call->Fail(kMethodNotFound, UnknownMethod(message.method), {});
     return false;
   }

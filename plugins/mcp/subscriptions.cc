@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plugins/mcp/subscriptions.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -34,7 +35,10 @@ bool Subscriptions::Watch(File file, std::function<void()> ready) {
   uint64_t id;
   {
     const std::lock_guard lock(mutex_);
-    if (files_.size() >= kMost) return false;
+    const auto same = [&](const auto& each) { return each.second.file.user == file.user; };
+    if (files_.size() >= kMost ||
+        static_cast<size_t>(std::count_if(files_.begin(), files_.end(), same)) >= kMostOfUser)
+      return false;
     id = ++last_;
     files_.emplace(id, Watched{.file = std::move(file), .state = {}, .ready = std::move(ready)});
   }

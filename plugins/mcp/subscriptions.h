@@ -24,7 +24,7 @@ namespace csb::mcp {
 
 class Subscriptions : public std::enable_shared_from_this<Subscriptions> {
  public:
-  static constexpr size_t kMost = 256;  // files, of all clients
+  static constexpr size_t kMost = 4096, kMostOfUser = 128;  // files that are watched
 
   struct File {
     const void* owner = nullptr;  // who watches it: one session or request

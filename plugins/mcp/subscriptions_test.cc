@@ -158,11 +158,11 @@ TEST_F(SubscriptionsTest, OthersFilesAreNotLookedAt) {
 TEST_F(SubscriptionsTest, ThereIsABound) {
   Initialize();
   int code = 0;
-  for (int i = 0; i <= 256 && code == 0; ++i) {
+  for (int i = 0; i <= 128 && code == 0; ++i) {
     Ask(std::to_string(i), "resources/subscribe",
         R"({"uri":"sandbox:///workspace/)" + std::to_string(i) + "\"}");
     code = Code(Take());
-    EXPECT_EQ(code != 0, i == 256);
+    EXPECT_EQ(code != 0, i == 128);
   }
   // The end of a session lets go of all of its.
   session_.reset();
