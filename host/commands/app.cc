@@ -37,7 +37,7 @@ ConfigSources SourcesOf(const AppOptions& options) {
 
 // Where the plugins are, and which are used, has to be known before all their options are; everything else
 // waits for the schema.
-Result<Config> FindPluginDirs(const ConfigSources& sources, const Environ& environ) {
+Result<Config> FirstOptions(const ConfigSources& sources, const Environ& environ) {
   static const Schema* const schema = [] {
     auto* only = new Schema;  // lives as long as the configs made with it
     constexpr std::string_view kFirst[] = {"sandbox.plugin_dirs", "sandbox.mode", "sandbox.backends",
@@ -64,29 +64,44 @@ bool Has(const std::vector<std::string>& names, std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+// Of the plugins that come with the host; the same as of their files.
+std::vector<std::string> OwnNames(uint32_t kind) {
+  if (kind == CSB_KIND_FRONTEND) return {"http", "stdio"};
+  return {"bubblewrap", "docker", "incus", "remote"};
+}
+
+// sandbox.backends leaves it, and sandbox.mode.
+bool IsEnabled(const Config& config, std::string_view backend) {
+  const std::string mode = config.Text("sandbox.mode");
+  if (mode != "auto" && backend != (mode == "incus-vm" ? "incus" : mode)) return false;
+  return !config.IsSet("sandbox.backends") || Has(config.List("sandbox.backends"), backend);
+}
+
 // Each library costs memory and time, and what is not loaded has no faults. Whoever else's it is, its file
 // may have another name than the plugin. Who writes a key of it on the command line wants it looked at.
 bool IsUsed(const Config& config, const AppOptions& options, std::string_view file) {
   for (const auto& [key, value] : options.keys)
     if (key.substr(0, key.find('.')) == file) return true;
-  constexpr std::string_view kBackends[] = {"bubblewrap", "docker", "incus", "remote"};
-  if (std::find(std::begin(kBackends), std::end(kBackends), file) != std::end(kBackends)) {
-    const std::string mode = config.Text("sandbox.mode");
-    return (mode == "auto" || file == (mode == "incus-vm" ? "incus" : mode)) &&
-           (!config.IsSet("sandbox.backends") || Has(config.List("sandbox.backends"), file));
-  }
-  if (file == "http" || file == "stdio")
+  if (Has(OwnNames(CSB_KIND_BACKEND), file)) return IsEnabled(config, file);
+  if (Has(OwnNames(CSB_KIND_FRONTEND), file))
     return Has(options.frontends.empty() ? config.List("sandbox.frontends") : options.frontends, file);
   return true;
+}
+
+// Also of those that were not loaded.
+std::vector<std::string> AllNamesOf(const ScanResult& plugins, uint32_t kind) {
+  std::vector<std::string> names = NamesOf(plugins, kind);
+  for (const std::string& name : plugins.skipped)
+    if (Has(OwnNames(kind), name)) names.push_back(name);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 // The backends to make: those of sandbox.backends, of these only the one that sandbox.mode names.
 std::vector<std::string> EnabledBackends(const Config& config, const ScanResult& plugins) {
   std::vector<std::string> names = config.List("sandbox.backends");
   if (!config.IsSet("sandbox.backends")) names = NamesOf(plugins, CSB_KIND_BACKEND);
-  const std::string mode = config.Text("sandbox.mode");
-  const std::string only = mode == "incus-vm" ? "incus" : mode;
-  if (mode != "auto") std::erase_if(names, [&](const std::string& name) { return name != only; });
+  std::erase_if(names, [&](const std::string& name) { return !IsEnabled(config, name); });
   return names;
 }
 
@@ -96,11 +111,7 @@ std::vector<PassedOver> NotEnabled(const Config& config, const ScanResult& plugi
   const std::vector<std::string> listed = config.List("sandbox.backends");
   const std::string mode = config.Text("sandbox.mode");
   std::vector<PassedOver> out;
-  std::vector<std::string> found = NamesOf(plugins, CSB_KIND_BACKEND);
-  for (const std::string& name : plugins.skipped)
-    if (name != "http" && name != "stdio") found.push_back(name);
-  std::sort(found.begin(), found.end());
-  for (const std::string& name : found) {
+  for (const std::string& name : AllNamesOf(plugins, CSB_KIND_BACKEND)) {
     if (std::find(enabled.begin(), enabled.end(), name) != enabled.end()) continue;
     if (config.IsSet("sandbox.backends") && std::find(listed.begin(), listed.end(), name) == listed.end())
       out.push_back({name, "is not in sandbox.backends", "add it there"});
@@ -138,19 +149,19 @@ Result<std::unique_ptr<App>> App::Create(const AppOptions& options) {
 }
 
 ScanResult App::FindPlugins(const AppOptions& options) {
-  auto folders = FindPluginDirs(SourcesOf(options), options.environ);
-  return folders ? ScanPlugins(PluginDirs(*folders)) : ScanResult();
+  auto first = FirstOptions(SourcesOf(options), options.environ);
+  return first ? ScanPlugins(PluginDirs(*first)) : ScanResult();
 }
 
 Status App::Load(const AppOptions& options) {
   const ConfigSources sources = SourcesOf(options);
   if (auto status = schema_.Add("host", HostOptions()); !status) return status.error();
-  auto folders = FindPluginDirs(sources, options.environ);
-  if (!folders) return folders.error();
-  ScanResult scanned =
-      options.lean ? ScanPlugins(PluginDirs(*folders),
-                                 [&](std::string_view file) { return IsUsed(*folders, options, file); })
-                   : ScanPlugins(PluginDirs(*folders));
+  auto first = FirstOptions(sources, options.environ);
+  if (!first) return first.error();
+  ScanResult scanned = options.lean
+                           ? ScanPlugins(PluginDirs(*first),
+                                         [&](std::string_view file) { return IsUsed(*first, options, file); })
+                           : ScanPlugins(PluginDirs(*first));
   for (const std::string& name : scanned.skipped) schema_.AddUnread(name);
   plugins_.skipped = std::move(scanned.skipped);
   plugins_.refused = std::move(scanned.refused);
@@ -214,7 +225,7 @@ void App::CreateBackends() {
 Status App::CreateBackend(const std::string& name) {
   const LoadedPlugin* plugin = FindPlugin(CSB_KIND_BACKEND, name);
   if (plugin == nullptr) {
-    const std::string near = Nearest(name, NamesOf(plugins_, CSB_KIND_BACKEND));
+    const std::string near = Nearest(name, AllNamesOf(plugins_, CSB_KIND_BACKEND));
     return Error{CSB_E_NOT_FOUND,
                  config_->Where("sandbox.backends") + ": no backend plugin " + Quoted(name) + " was found" +
                      (near.empty() ? "" : "; did you mean " + near + "?"),
@@ -263,7 +274,7 @@ Status App::StartFrontends(const std::vector<std::string>& names, std::function<
   for (const std::string& name : names) {
     const LoadedPlugin* plugin = FindPlugin(CSB_KIND_FRONTEND, name);
     if (plugin == nullptr) {
-      const std::string near = Nearest(name, NamesOf(plugins_, CSB_KIND_FRONTEND));
+      const std::string near = Nearest(name, AllNamesOf(plugins_, CSB_KIND_FRONTEND));
       return Error{CSB_E_NOT_FOUND,
                    "no frontend plugin " + Quoted(name) + " was found" +
                        (near.empty() ? "" : "; did you mean " + near + "?"),

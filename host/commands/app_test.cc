@@ -90,6 +90,22 @@ TEST_F(AppTest, ALeanHostLoadsOnlyWhatItUses) {
   ASSERT_FALSE(app) << "it is loaded, and broken";
 }
 
+TEST_F(AppTest, WhatIsNotLoadedIsStillSuggestedAndTold) {
+  std::ofstream(folder_ + "/docker.so") << "no library";
+  AppOptions options = Options({{"sandbox.backends", "dcker"}});
+  options.lean = true;
+  auto app = App::Create(options);
+  ASSERT_TRUE(app) << app.error().message;
+  (*app)->CreateBackends();
+  ASSERT_EQ((*app)->backend_failures().size(), 1u);
+  EXPECT_NE((*app)->backend_failures()[0].error.message.find("did you mean docker?"), std::string::npos)
+      << (*app)->backend_failures()[0].error.message;
+  ASSERT_TRUE((*app)->StartService());
+  auto info = Ask(*(*app)->service(), CSB_OP_INFO, "", "{}", std::chrono::seconds(10));
+  ASSERT_TRUE(info) << info.error().message;
+  EXPECT_NE(info->find("is not in sandbox.backends"), std::string::npos) << *info;
+}
+
 TEST_F(AppTest, ABackendThatIsNotThereIsKeptAsAFailure) {
   auto app = App::Create(Options({{"sandbox.backends", "nope"}}));
   ASSERT_TRUE(app) << app.error().message;

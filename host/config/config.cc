@@ -102,7 +102,7 @@ Result<Config> Config::Load(const Schema& schema, const ConfigSources& sources, 
   for (const auto& [key, value] : sources.command_line) {
     if (const Option* option = schema.Find(key))
       set(*option, value, Source::kCommandLine, "command line", sources.folder);
-    else if (unknown == UnknownKeys::kRefuse && !schema.Unread(key))
+    else if (unknown == UnknownKeys::kRefuse)
       errors.Add("command line: " + UnknownKey(schema, key));
   }
   if (!errors.empty()) return errors.ToError();

@@ -41,7 +41,7 @@ class Schema {
   // One line about an owner; "" if nobody gave one.
   std::string_view Description(std::string_view owner) const;
 
-  // Of a plugin that is not loaded: its keys may be set, but what they are is not known.
+  // Of a plugin that is not loaded: a file may set its keys, but what they are is not known.
   void AddUnread(const std::string& owner) { unread_.insert(owner); }
   bool Unread(std::string_view key) const { return unread_.contains(key.substr(0, key.find('.'))); }
 
