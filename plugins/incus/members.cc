@@ -218,6 +218,10 @@ void Members::Impl::ReadLoads() {
       silent = !load && (load.error().code == CSB_E_DEADLINE || load.error().code == CSB_E_UNAVAILABLE);
     }
     if (!silent) continue;
+    // A load is a lot of work for a member that came back just now; whether it runs commands is what counts.
+    Status pinged;
+    if (!Call([&] { pinged = functions.ping(name, kPingLimit); })) break;
+    if (pinged) continue;
     Suspect(name, load.error().message);
     break;  // it may as well be the engine that we ask: the others are not blamed for that
   }

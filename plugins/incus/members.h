@@ -10,10 +10,11 @@
 //   members.Suspect("m2", "exec timed out");                 // whoever noticed it first
 //
 // A member is silent from Suspect, or since the cluster calls it offline, until a ping of it succeeds: one
-// ping at a time, each at most kPingLimit, about one a second, however many users wait for it. The list of
-// members is read when a create wants a newer one (kFresh) or on Refresh (an event of the cluster), never
-// otherwise. Thread-safe. The functions are called without a lock held; list, load and ping block and are
-// called on post's threads, list also on that of Reserve and Candidates.
+// ping at a time, each at most kPingLimit, about one a second, however many users wait for it. One whose load
+// can't be read is pinged once before it is called silent. The list of members is read when a create wants a
+// newer one (kFresh) or on Refresh (an event of the cluster), never otherwise. Thread-safe. The functions are
+// called without a lock held; list, load and ping block and are called on post's threads, list also on that
+// of Reserve and Candidates.
 #pragma once
 
 #include <chrono>

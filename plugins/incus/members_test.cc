@@ -46,6 +46,7 @@ class MembersTest : public ::testing::Test {
         },
         .load = [this](const std::string& member) -> Result<MemberLoad> {
           loads_.push_back(member);
+          if (busy_.contains(member)) return Error{CSB_E_DEADLINE, member + " hangs", "", true};
           if (silent_.contains(member)) return Error{CSB_E_DEADLINE, member + " hangs", "", true};
           return load_;
         },
@@ -101,7 +102,7 @@ class MembersTest : public ::testing::Test {
   Members::Clock::time_point now_ = Members::Clock::time_point(1000s);
   std::vector<MemberInfo> list_;
   MemberLoad load_{.memory_total = 8, .memory_free = 4, .load = 1, .cpus = 2};
-  std::set<std::string> silent_, pinged_;
+  std::set<std::string> silent_, busy_, pinged_;
   bool list_fails_ = false, post_fails_ = false;
   std::function<void()> during_list_;
   int lists_ = 0;
@@ -329,6 +330,15 @@ TEST_F(MembersTest, ALoadThatHangsIsHowSilenceIsNoticed) {
   EXPECT_TRUE(Down("m1"));
   EXPECT_FALSE(Down("m2"));
   EXPECT_EQ(loads_, std::vector<std::string>{"m1"}) << "it may be the engine: the others are not blamed";
+}
+
+TEST_F(MembersTest, OneThatAnswersBesideItsLoadIsNotSilent) {
+  busy_ = {"m1"};
+  ASSERT_TRUE(members_->Candidates(0s));
+  RunPosted();
+  EXPECT_FALSE(Down("m1"));
+  EXPECT_EQ(pinged_, std::set<std::string>{"m1"});
+  EXPECT_EQ(loads_, (std::vector<std::string>{"m1", "m2", "m3"})) << "and the others are read all the same";
 }
 
 TEST_F(MembersTest, CreatesUnderWayAndSandboxesCount) {
