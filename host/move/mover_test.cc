@@ -11,6 +11,7 @@
 #include <fstream>
 
 #include "clara_sandbox/cpp/identity.h"
+#include "host/move/programs.h"
 #include "host/move/testing/folder_backend.h"
 
 namespace csb::host {
@@ -241,6 +242,35 @@ TEST_F(MoverTest, AMoveThatWasCutOffIsClearedUpByTheNext) {
   ASSERT_TRUE(Make().Move("alice", "bubblewrap"));
   EXPECT_EQ(bubblewrap_->Tree("alice"), docker_->Tree("alice"));
   EXPECT_EQ(Record().moving_to, "");
+}
+
+// Folders that keep their owner out are open while they are read, and a program can be killed just then.
+TEST_F(MoverTest, WhatAKilledReaderLeftOpenIsClosedByTheNext) {
+  Fill();
+  const std::string before = docker_->Tree("alice");
+  const std::string killed =
+      "import os, stat\nreal = os.listdir\n"
+      "def listdir(path):\n"
+      "  if path.endswith(b'closed/inner'):\n"
+      "    up = os.path.dirname(path)\n"
+      "    print([oct(stat.S_IMODE(os.stat(p).st_mode)) for p in (up, path)], flush=True)\n"
+      "    os._exit(0)\n"
+      "  return real(path)\n"
+      "os.listdir = listdir\n" +
+      ScanProgram({});
+  for (const bool move : {false, true}) {
+    docker_->Start("alice");
+    EXPECT_EQ(docker_->Python("alice", killed), "['0o700', '0o700']\n");
+    EXPECT_NE(docker_->Tree("alice"), before);
+    if (move) {
+      Ended(*docker_);
+      ASSERT_TRUE(Make().Move("alice", "bubblewrap"));
+      EXPECT_EQ(bubblewrap_->Tree("alice"), before);
+    } else {
+      docker_->Python("alice", CleanProgram());
+    }
+    EXPECT_EQ(docker_->Tree("alice"), before);
+  }
 }
 
 TEST_F(MoverTest, WhatArrivesAlteredIsNoticed) {

@@ -14,7 +14,8 @@
 // Holes of sparse files are no pieces. A piece lies at STAGE/in/ID in the target until it is placed. Files
 // that cannot be asked for by name (not UTF-8, behind a closed folder, unreadable to their owner) are linked
 // or copied to STAGE/src/ID in the source. Folders and files whose permissions keep their owner out are
-// opened for the moment of reading.
+// opened for the moment of reading. STAGE/opened lists them, [[NAME, MODE], …]: a program that was killed
+// meanwhile cannot close them, so that the next one does.
 //
 // User code may have left modules in the workspace: none of them is imported.
 //
@@ -73,6 +74,44 @@ def remove(path):
         shutil.rmtree(path)
     else:
         os.unlink(path)
+OPENED = STAGE + b"/opened"
+opened = []
+def mark():
+    try:
+        if not opened:
+            for path in (OPENED, OPENED + b".new"):
+                if os.path.lexists(path):
+                    os.unlink(path)
+            os.rmdir(STAGE)  # if there is nothing else in it
+            return
+        if not os.path.isdir(STAGE):
+            os.mkdir(STAGE, 0o700)
+        with open(OPENED + b".new", "w") as f:
+            json.dump(opened, f)
+        os.replace(OPENED + b".new", OPENED)
+    except OSError:  # a full disk: then a kill in this moment leaves it open
+        pass
+def open_up(path, rel, mode, more):
+    opened.append([text(rel), mode])
+    mark()
+    os.chmod(path, mode | more)
+def close_up(path):
+    os.chmod(path, opened[-1][1])
+    opened.pop()
+    mark()
+def close_left():
+    try:
+        with open(OPENED) as f:
+            left = [(ROOT + b"/" + raw(name), mode & 0o7777) for name, mode in json.load(f)]
+    except (OSError, ValueError, TypeError, AttributeError):
+        return
+    for path, mode in reversed(left):
+        try:
+            if stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFDIR, stat.S_IFREG):
+                os.chmod(path, mode)
+        except OSError:  # the user did something about it
+            pass
+    mark()
 def guarded(main):
     try:
         main()
@@ -135,18 +174,18 @@ def remember(st, rel):
             json.dump(links, f)
     except OSError:  # the names become files of their own then
         pass
-def open_file(path, st):
+def open_file(path, rel, st):
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, flags), False
     except PermissionError:
         if st.st_uid != ME:
             die(show(path) + ": belongs to somebody else and cannot be read")
-        os.chmod(path, stat.S_IMODE(st.st_mode) | 0o400)
+        open_up(path, rel, stat.S_IMODE(st.st_mode), 0o400)
         try:
             return os.open(path, flags), True
         finally:
-            os.chmod(path, stat.S_IMODE(st.st_mode))
+            close_up(path)
 def ranges(fd, st):
     end = st.st_size
     if st.st_blocks * 512 >= end:
@@ -173,7 +212,7 @@ def ranges(fd, st):
             begin += step
 def carry(path, rel, st, offset, closed):
     global seq, data
-    fd, copied = open_file(path, st)
+    fd, copied = open_file(path, rel, st)
     linked = None
     try:
         try:
@@ -265,14 +304,15 @@ def walk(path, rel, after, offset, closed):
             mode = stat.S_IMODE(st.st_mode)
             shut = mode & 0o700 != 0o700 and ME != 0 and st.st_uid == ME
             if shut:
-                os.chmod(below, mode | 0o700)
+                open_up(below, here, mode, 0o700)
             try:
                 walk(below, here, inner, resume if inner else 0, closed or shut)
             finally:
                 if shut:
-                    os.chmod(below, mode)
+                    close_up(below)
 def main():
     following = None
+    close_left()
     if contents:
         remove(STAGE + b"/src")
         try:
@@ -386,6 +426,7 @@ guarded(main)
 
 constexpr char kClean[] = R"py(
 def main():
+    close_left()
     remove(STAGE)
 guarded(main)
 )py";
