@@ -15,6 +15,8 @@
 namespace csb::mcp {
 namespace {
 
+constexpr double kWorthTelling = 1;  // seconds
+
 // Of one shown thing the form a model reads best, when it is no image.
 std::string TextOf(const json::Value& data) {
   for (const char* type : {"text/markdown", "text/plain", "text/latex"})
@@ -94,11 +96,13 @@ std::string RunAnswer::Result(std::string_view result, const Revision& revision)
     if (const auto lost = json::GetString(*context, "lost"))
       message += (message.empty() ? "" : "; ") + ("the variables of before are gone: " + utf8::Clean(*lost));
 
+  if (output_.truncated() && handle.empty())
+    message += (message.empty() ? "" : "; ") +
+               std::string("to see the rest write it to a file and use read_file with offset");
+
   std::string text = output;
   if (!message.empty()) AppendLine(text, "[" + message + "]");
   if (!run->success) AppendLine(text, "[exit code " + std::to_string(run->exit_code) + "]");
-  if (output_.truncated() && handle.empty())
-    AppendLine(text, "[to see the rest write it to a file and use read_file with offset]");
   // Never empty: some models' interfaces refuse an empty text.
   if (text.empty())
     text = shown.images.empty() ? "(no output)" : "[" + std::to_string(shown.images.size()) + " images]";
@@ -120,14 +124,15 @@ std::string RunAnswer::Result(std::string_view result, const Revision& revision)
         json::Member(w, "success", run->success);
         json::Member(w, "output", std::string_view(output));
         json::Member(w, "exit_code", run->exit_code);
-        json::Member(w, "message", std::string_view(message));
-        json::Member(w, "execution_time", run->execution_time);
-        json::Member(w, "timed_out", run->timed_out());
-        json::Member(w, "oom_killed", run->oom_killed());
-        json::Member(w, "running", running);
+        // Some clients show their model this instead of the text: what says nothing costs it tokens.
+        if (!message.empty()) json::Member(w, "message", std::string_view(message));
+        if (run->execution_time >= kWorthTelling) json::Member(w, "execution_time", run->execution_time);
+        if (run->timed_out()) json::Member(w, "timed_out", true);
+        if (run->oom_killed()) json::Member(w, "oom_killed", true);
+        if (running) json::Member(w, "running", true);
         if (!handle.empty()) json::Member(w, "handle", std::string_view(handle));
-        json::Member(w, "truncated", output_.truncated());
-        json::Member(w, "bytes", output_.bytes());
+        if (output_.truncated()) json::Member(w, "truncated", true);
+        if (output_.truncated() || running) json::Member(w, "bytes", output_.bytes());
       },
       images);
 }
