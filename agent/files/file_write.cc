@@ -55,7 +55,8 @@ Result<Target> FindTarget(const std::string& path) {
       at = to[0] == '/' ? to : FolderOf(at) + "/" + to;
       continue;
     }
-    if (S_ISDIR(st.st_mode)) return Error{CSB_E_CONFLICT, "Is a directory: " + ForMessage(path), "", false};
+    if (S_ISDIR(st.st_mode))
+      return Error{CSB_E_CONFLICT, "Is a directory: " + ForMessage(path), "name the file in it", false};
     if (!S_ISREG(st.st_mode))
       return Error{CSB_E_INVALID, "Not a regular file: " + ForMessage(path), "delete it first", false};
     // Renaming over it would not ask for this right.

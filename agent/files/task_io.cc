@@ -138,13 +138,14 @@ Error FromErrno(int err, std::string_view what, std::string_view path) {
   const std::string shown = ForMessage(path);
   switch (err) {
     case ENOENT:
-      return {CSB_E_NOT_FOUND, "File not found: " + shown, "", false};
+      return {CSB_E_NOT_FOUND, "File not found: " + shown, "list the folder to see what there is", false};
     case ENOTDIR:
       return {CSB_E_NOT_FOUND, "File not found: " + shown, "a part of the path is not a folder", false};
     case EACCES:
     case EPERM:
       return {CSB_E_FORBIDDEN, "Permission denied: cannot " + std::string(what) + " " + shown,
-              "the sandbox's user may write in /workspace and /tmp", false};
+              "the sandbox's user may write in /workspace and /tmp; chmod helps where a file is its own",
+              false};
     case EROFS:
       return {CSB_E_FORBIDDEN, "Read-only file system: cannot " + std::string(what) + " " + shown,
               "the sandbox's user may write in /workspace and /tmp", false};
@@ -160,10 +161,11 @@ Error FromErrno(int err, std::string_view what, std::string_view path) {
     case ELOOP:
       return {CSB_E_INVALID, "Too many links in the path: " + shown, "the links point to each other", false};
     case EISDIR:
-      return {CSB_E_CONFLICT, "Is a directory: " + shown, "", false};
+      return {CSB_E_CONFLICT, "Is a directory: " + shown, "name the file in it", false};
     case EEXIST:
     case ENOTEMPTY:
-      return {CSB_E_CONFLICT, "Already exists or is not empty: " + shown, "", false};
+      return {CSB_E_CONFLICT, "Already exists or is not empty: " + shown,
+              "delete it first, or use another name", false};
     case EMFILE:
     case ENFILE:
     case ENOMEM:

@@ -351,7 +351,7 @@ Result<std::string> ListOf(const HttpResponse& answer, const std::string& where,
   auto document = DoneOf(answer, where, &success);
   if (!document) return document.error();
   if (!success)  // `ls` that failed
-    return Error{CSB_E_NOT_FOUND, "File not found: " + path, "", false};
+    return Error{CSB_E_NOT_FOUND, "File not found: " + path, "list the folder to see what there is", false};
   const std::string_view text = json::GetString(*document, "output").value_or("");
   const json::Value* entries = json::Find(*document, "entries");
   const bool has = entries != nullptr && entries->IsArray();
@@ -377,7 +377,7 @@ Result<std::string> EntryOf(const HttpResponse& answer, const std::string& where
   if (!document) return Wrong(where, "a listing that can't be read");
   for (const json::Value& entry : (*document)["entries"].GetArray())
     if (json::GetString(entry, "name") == name) return json::ToString(entry);
-  return Error{CSB_E_NOT_FOUND, "File not found: " + path, "", false};
+  return Error{CSB_E_NOT_FOUND, "File not found: " + path, "list the folder to see what there is", false};
 }
 
 }  // namespace csb::remote
