@@ -103,7 +103,7 @@ def close_left():
     try:
         with open(OPENED) as f:
             left = [(ROOT + b"/" + raw(name), mode & 0o7777) for name, mode in json.load(f)]
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return
     for path, mode in reversed(left):
         try:
