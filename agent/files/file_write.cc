@@ -37,8 +37,7 @@ Result<Target> FindTarget(const std::string& path) {
   std::string at = path;
   for (int links = 0; links < kMaxLinks; ++links) {
     const std::string_view name = LastName(at);
-    if (at.back() == '/' || name == "." || name == "..")
-      return Error{CSB_E_CONFLICT, "Is a directory: " + ForMessage(path), "name the file in it", false};
+    if (at.back() == '/' || name == "." || name == "..") return FromErrno(EISDIR, "write", path);
     struct stat st;
     if (lstat(at.c_str(), &st) != 0) {
       if (errno == ENOENT) return Target{at, std::nullopt};
@@ -55,8 +54,7 @@ Result<Target> FindTarget(const std::string& path) {
       at = to[0] == '/' ? to : FolderOf(at) + "/" + to;
       continue;
     }
-    if (S_ISDIR(st.st_mode))
-      return Error{CSB_E_CONFLICT, "Is a directory: " + ForMessage(path), "name the file in it", false};
+    if (S_ISDIR(st.st_mode)) return FromErrno(EISDIR, "write", path);
     if (!S_ISREG(st.st_mode))
       return Error{CSB_E_INVALID, "Not a regular file: " + ForMessage(path), "delete it first", false};
     // Renaming over it would not ask for this right.

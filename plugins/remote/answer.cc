@@ -124,6 +124,10 @@ Error Odd(const std::string& where, const std::string& what) {
           "it may be of a version that speaks another interface", false};
 }
 
+Error NotFound(const std::string& path) {
+  return {CSB_E_NOT_FOUND, "File not found: " + path, "list the folder to see what there is", false};
+}
+
 bool NoSuchCall(const HttpResponse& answer) {
   if (answer.status != 404 && answer.status != 405) return false;
   const auto document = json::ParseObject(answer.body);
@@ -351,7 +355,7 @@ Result<std::string> ListOf(const HttpResponse& answer, const std::string& where,
   auto document = DoneOf(answer, where, &success);
   if (!document) return document.error();
   if (!success)  // `ls` that failed
-    return Error{CSB_E_NOT_FOUND, "File not found: " + path, "list the folder to see what there is", false};
+    return NotFound(path);
   const std::string_view text = json::GetString(*document, "output").value_or("");
   const json::Value* entries = json::Find(*document, "entries");
   const bool has = entries != nullptr && entries->IsArray();
@@ -377,7 +381,7 @@ Result<std::string> EntryOf(const HttpResponse& answer, const std::string& where
   if (!document) return Wrong(where, "a listing that can't be read");
   for (const json::Value& entry : (*document)["entries"].GetArray())
     if (json::GetString(entry, "name") == name) return json::ToString(entry);
-  return Error{CSB_E_NOT_FOUND, "File not found: " + path, "list the folder to see what there is", false};
+  return NotFound(path);
 }
 
 }  // namespace csb::remote

@@ -24,6 +24,8 @@ Error ErrorOf(const HttpResponse& answer, const std::string& where);
 Error ErrorOfDocument(const json::Value& document, int status, const std::string& where);
 // Of a stream: "the sandbox service at … sent " + what.
 Error Odd(const std::string& where, const std::string& what);
+// Of a service that says only that it did not work.
+Error NotFound(const std::string& path);
 // The request never got an answer. began: it may have reached the service.
 Error ErrorOfTransport(Error error, const std::string& where, bool began, bool harmless);
 

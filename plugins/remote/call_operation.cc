@@ -84,8 +84,7 @@ Result<std::string> ResultOf(const Request& request, const HttpResponse& answer,
       const auto document = DoneOf(answer, where, &success);
       if (!document) return document.error();
       if (!success)  // a service that deletes by `rm`
-        return Error{CSB_E_NOT_FOUND, "File not found: " + PathOf(request),
-                     "list the folder to see what there is", false};
+        return NotFound(PathOf(request));
       json::Buffer buffer;
       json::Writer w(buffer);
       w.StartObject();
