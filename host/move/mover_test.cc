@@ -18,6 +18,7 @@ namespace csb::host {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 // Odd names, closed folders, links, times, holes: whatever a workspace may have.
 constexpr char kFill[] = R"py(
@@ -270,6 +271,19 @@ TEST_F(MoverTest, WhatAKilledReaderLeftOpenIsClosedByTheNext) {
       docker_->Python("alice", CleanProgram());
     }
     EXPECT_EQ(docker_->Tree("alice"), before);
+  }
+}
+
+TEST_F(MoverTest, ANoteThatTheUserMadeStopsNothing) {
+  for (const std::string note : {R"py(open(P, 'w').write('[["../../x", 7], ["a\\u0000b", 7]]'))py",
+                                 R"py(open(P, 'w').write('[' * 100000))py", "os.mkfifo(P)"}) {
+    SCOPED_TRACE(note);
+    docker_->Start("alice");
+    docker_->Python("alice", "import os\nP = '" + std::string(kStage) +
+                                 "/opened'\nos.makedirs(os.path.dirname(P))\n" + note);
+    const std::string out = docker_->Python("alice", CleanProgram());
+    EXPECT_EQ(out, "");
+    EXPECT_THAT(docker_->Tree("alice"), Not(HasSubstr("opened")));
   }
 }
 

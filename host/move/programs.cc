@@ -101,15 +101,17 @@ def close_up(path):
     mark()
 def close_left():
     try:
+        if not stat.S_ISREG(os.lstat(OPENED).st_mode):
+            return
         with open(OPENED) as f:
-            left = [(ROOT + b"/" + raw(name), mode & 0o7777) for name, mode in json.load(f)]
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            left = [(ROOT + b"/" + name.encode("latin-1"), mode & 0o7777) for name, mode in json.load(f)]
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # the user's own, then
         return
     for path, mode in reversed(left):
         try:
             if stat.S_IFMT(os.lstat(path).st_mode) in (stat.S_IFDIR, stat.S_IFREG):
                 os.chmod(path, mode)
-        except OSError:  # the user did something about it
+        except (OSError, ValueError):  # the user did something about it
             pass
     mark()
 def guarded(main):
