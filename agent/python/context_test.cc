@@ -190,10 +190,9 @@ TEST_P(Contexts, WaitForEachOther) {
 
 TEST_P(Contexts, AreListedAndDeletedWithAllTheyStarted) {
   const std::string marker = "85" + std::to_string(getpid());
-  Run("import subprocess\np = subprocess.Popen(['sleep', '" + marker + "'], start_new_session=True)");
-  // A program that was executed just now has no command line for a moment.
-  for (const int64_t end = NowNs() + 10 * kSecond; NowNs() < end && ProcessesWith(marker).empty();)
-    usleep(1000);
+  // Its line says that it runs: a program that was executed just now has no command line for a moment.
+  Run("import subprocess\np = subprocess.Popen(['sh', '-c', 'echo; sleep " + marker +
+      "; :'], start_new_session=True, stdout=subprocess.PIPE)\np.stdout.readline()");
   EXPECT_FALSE(ProcessesWith(marker).empty());
   EXPECT_EQ(agent_.host().Run("context_delete", R"({"name":"c"})").result_text("status"), "deleted");
   EXPECT_EQ(agent_.host().Run("context_delete", R"({"name":"c"})").result_text("status"), "not_found");

@@ -46,8 +46,8 @@ class MembersTest : public ::testing::Test {
         },
         .load = [this](const std::string& member) -> Result<MemberLoad> {
           loads_.push_back(member);
-          if (busy_.contains(member)) return Error{CSB_E_DEADLINE, member + " hangs", "", true};
-          if (silent_.contains(member)) return Error{CSB_E_DEADLINE, member + " hangs", "", true};
+          if (busy_.contains(member) || silent_.contains(member))
+            return Error{CSB_E_DEADLINE, member + " hangs", "", true};
           return load_;
         },
         .ping = [this](const std::string& member, Limit limit) -> Status {

@@ -59,7 +59,8 @@ TEST_F(ProcessToolsTest, ARunThatGoesOnSaysWhatToDoNext) {
   EXPECT_THAT(Text(answer),
               HasSubstr("so far\n[still running; process_output(\"p_0123456789abcdef01234567\", "
                         "offset=7, wait=30) shows more, wait("));
-  EXPECT_THAT(last_, HasSubstr(R"("running":true,"handle":"p_0123)"));
+  EXPECT_THAT(last_, HasSubstr(R"("execution_time":45.0,"running":true,"handle":"p_0123)"));
+  EXPECT_THAT(last_, HasSubstr(R"("bytes":7})"));
 }
 
 TEST_F(ProcessToolsTest, TheMiddleOfALongOutputHasAHandle) {
@@ -68,6 +69,10 @@ TEST_F(ProcessToolsTest, TheMiddleOfALongOutputHasAHandle) {
   Shows({}, std::string(2500, 'x'), ProgramResult(0, std::string(R"(,"handle":")") + kHandle + "\""));
   EXPECT_THAT(Text(Run()), HasSubstr("x\n… 1,500 bytes omitted, read_output(\"p_0123456789abcdef01234567\", "
                                      "offset=500) …\nx"));
+  EXPECT_THAT(last_, HasSubstr(R"(","truncated":true,"bytes":2500})"));
+  Shows({}, std::string(2500, 'x'));
+  EXPECT_THAT(Text(Run()), HasSubstr("[to see the rest write it to a file and use read_file with offset]"));
+  EXPECT_THAT(last_, HasSubstr(R"("message":"to see the rest)")) << "where this is shown alone, too";
 }
 
 TEST_F(ProcessToolsTest, ACutDoesNotSplitACharacter) {
