@@ -70,10 +70,14 @@ void Service::Core::StartCall(int backend, CallRequest request, const OpPtr& fol
     std::shared_ptr<Call> call;
   };
   const auto track = std::make_shared<Track>();
+  bool late;
   {
     std::lock_guard lock(drain_mutex);
-    ++open_calls;
+    late = over;
+    if (!late) ++open_calls;
   }
+  // An idle time or a pause that was over just before the drain was.
+  if (late) return done(Outcome::Of(ShuttingDown()));
   auto core = shared_from_this();
   auto call = Call::Start(
       backends[static_cast<size_t>(backend)]->instance, timers, std::move(request), options.guard,

@@ -61,7 +61,7 @@ TEST_F(BreakerTest, ADeadEngineOpensItAndAProbeClosesItAgain) {
 
 TEST_F(BreakerTest, AHungProbeOpensItAndCostsAllWhoWaitOneTimeoutTogether) {
   Make();
-  options.probe_deadline = 400ms;
+  options.probe_deadline = 1500ms;
   options.breaker_open = 20s;
   StartWithBob();
   docker->Fail(CSB_OP_CREATE, kRefused);
@@ -77,17 +77,17 @@ TEST_F(BreakerTest, AHungProbeOpensItAndCostsAllWhoWaitOneTimeoutTogether) {
   EXPECT_FALSE(status->Done());
   for (const auto& reply : waiting) {
     EXPECT_EQ(reply->Wait().code, CSB_E_UNAVAILABLE);
-    EXPECT_THAT(reply->message, HasSubstr("did not answer its probe within 0.400 s"));
+    EXPECT_THAT(reply->message, HasSubstr("did not answer its probe within 1.500 s"));
   }
   EXPECT_EQ(status->Wait().code, CSB_E_UNAVAILABLE);
-  EXPECT_LT(Now() - began, 5s) << "one after the other would be 20 s";
+  EXPECT_LT(Now() - began, 15s) << "one after the other would be 75 s";
   EXPECT_EQ(docker->count(CSB_OP_CREATE), creates) << "nobody tried for himself";
   EXPECT_EQ(docker->count(CSB_OP_STATUS), 0);
   EXPECT_TRUE(services->Logged("is left alone for 20 s: did not answer its probe"));
   EXPECT_EQ(Shell(*service, "bob")->Wait().code, CSB_E_UNAVAILABLE);
   const auto later = Now();
   EXPECT_EQ(Shell(*service, "dave")->Wait().code, CSB_E_UNAVAILABLE);
-  EXPECT_LT(Now() - later, 300ms) << "known by now";
+  EXPECT_LT(Now() - later, 1200ms) << "known by now";
 }
 
 // The call that hangs is at the backend still: there is no second one, and nobody waits for the first.

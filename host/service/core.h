@@ -222,6 +222,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
   std::unordered_set<std::shared_ptr<Call>> calls;
   int64_t open_calls = 0;            // whose handle is not closed yet
   bool cancelling = false;           // calls are cancelled as they start
+  bool over = false;                 // no call starts: the backends go next
   std::unordered_set<OpPtr> locals;  // neither queued at a user nor at a backend
   bool drained = false;
 

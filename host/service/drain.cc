@@ -41,6 +41,7 @@ void Service::Core::Drain(std::chrono::milliseconds grace) {
       CancelAll();  // what was being submitted when the drain began, and is under way by now
       lock.lock();
     }
+    over = true;  // nobody would wait for another
   }
   completions->Stop();
   {

@@ -88,5 +88,5 @@ class Faults:
     def health(self, service):
         began = time.monotonic()
         status = service.request("GET", "/health")[0]
-        self.assertLess(time.monotonic() - began, 1)
+        self.assertLess(time.monotonic() - began, harness.AT_ONCE)
         return status

@@ -119,7 +119,7 @@ class Trouble(unittest.TestCase):
                 wait_for(lambda: health(near)[0] == 503, 40, "health says so, and at once")
                 began = time.monotonic()
                 self.assertEqual(near.call("POST", "one", "/shell", {"command": "true"})[0], 503)
-                self.assertLess(time.monotonic() - began, 1, "the breaker is open")
+                self.assertLess(time.monotonic() - began, harness.AT_ONCE, "the breaker is open")
             finally:
                 self.far.process.send_signal(signal.SIGCONT)
             self.back(near)
@@ -137,7 +137,7 @@ class Trouble(unittest.TestCase):
             for _ in range(20):
                 began = time.monotonic()
                 near.request("GET", "/health")
-                self.assertLess(time.monotonic() - began, 1)
+                self.assertLess(time.monotonic() - began, harness.AT_ONCE)
             thread.join()
             began = time.monotonic()
             self.assertEqual(near.stop(), 0)
@@ -239,7 +239,7 @@ class Cut(unittest.TestCase):
                 while time.monotonic() - cut < 10 or not opened:
                     began = time.monotonic()
                     opened = opened or (0 if health(near)[1]["available"] else began)
-                    self.assertLess(time.monotonic() - began, 1)
+                    self.assertLess(time.monotonic() - began, harness.AT_ONCE)
                     self.assertLess(began - cut, 20, "the breaker opens\n" + near.log_text()[-5000:])
                     time.sleep(0.1)
                 wait_for(lambda: near.call("POST", "new", "/shell", {"command": "true"})[0] == 200, 10, "new users go elsewhere")
