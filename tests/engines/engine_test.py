@@ -5,7 +5,6 @@ import hashlib
 import os
 import pathlib
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -16,6 +15,9 @@ import urllib.request
 import engine as engines
 from engine import Engine
 from folder_checks import FolderChecks
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "integration"))
+from ports import free_port
 
 SLEEP = {"Image": Engine.image, "Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "none"}}
 
@@ -56,12 +58,6 @@ def traces(folder):
 def bridges():
     """What an engine in the machine's own network namespace would make or delete there."""
     return sorted(name for name in os.listdir("/sys/class/net") if name.startswith(("docker", "br-")))
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class EngineTest(FolderChecks, unittest.TestCase):

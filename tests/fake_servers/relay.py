@@ -14,6 +14,8 @@ import socket
 import threading
 import urllib.parse
 
+from ports import free_port
+
 
 class Relay:
     """Attributes may be set at any time: `cut_answers` (how many) with `cut_at`, `hold` (an event: nothing passes while it is
@@ -23,8 +25,8 @@ class Relay:
         self.target = (address, port)
         self.cut_answers, self.cut_at, self.cuts, self.connections = 0, b"", 0, 0
         self.hold, self.closing, self.lock = threading.Event(), threading.Event(), threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
+        self.port = free_port()  # it can be refused for a while
+        self.listener = socket.create_server(("127.0.0.1", self.port))
         self.url = f"http://127.0.0.1:{self.port}"
         self.open = set()
         self.threads = []

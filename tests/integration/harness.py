@@ -19,7 +19,6 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -28,6 +27,7 @@ import urllib.parse
 
 import docker_engine
 import incus_engine
+from ports import free_port
 
 BUILD = pathlib.Path(os.environ.get("CSB_BINARY_DIR", "build/dev")).resolve()
 BINARY = BUILD / "bin" / "clara-sandbox"
@@ -123,12 +123,6 @@ def folders(root, backend=BACKEND, engine=None, remote=None):
 def limits(backend=OVER, **values):
     """limits(memory="256m") -> ["--bubblewrap.memory=256m"]; a disk limit only where the backend has one anywhere."""
     return [f"--{backend}.{name}={value}" for name, value in values.items() if backend != "docker" or name != "disk"]
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def sandbox_processes(root):
