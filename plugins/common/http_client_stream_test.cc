@@ -139,7 +139,7 @@ TEST_F(HttpStream, HeldBackItIsNotStalled) {
   Outcome outcome;
   const auto id = Start(*client,
                         {.target = "/x",
-                         .timeout = 100ms,
+                         .timeout = 1s,
                          .on_data =
                              [&](std::string_view piece) {
                                got += piece;
@@ -152,13 +152,13 @@ TEST_F(HttpStream, HeldBackItIsNotStalled) {
                              }},
                         &outcome);
   ASSERT_TRUE(held.Wait(1));
-  EXPECT_EQ(outcome.wait_for(600ms), std::future_status::timeout);
+  EXPECT_EQ(outcome.wait_for(1500ms), std::future_status::timeout);
   open = true;
   client->Resume(id);
   const auto answer = outcome.get();
   ASSERT_FALSE(answer);
   EXPECT_EQ(answer.error().code, CSB_E_DEADLINE);
-  EXPECT_EQ(answer.error().message, "GET /x: nothing came for 100 ms");
+  EXPECT_EQ(answer.error().message, "GET /x: nothing came for 1 s");
   EXPECT_EQ(got, "first");
 }
 
@@ -290,7 +290,7 @@ TEST_F(HttpStream, AnUploadGoesAsItComes) {
                         {.method = "POST",
                          .target = "/file",
                          .headers = {"Content-Type: application/octet-stream"},
-                         .timeout = 100ms,  // of silence that is not ours
+                         .timeout = 1s,  // of silence that is not ours
                          .source =
                              [&](char* to, size_t room) {
                                const std::lock_guard lock(mutex);
@@ -305,7 +305,7 @@ TEST_F(HttpStream, AnUploadGoesAsItComes) {
                         &outcome);
   ASSERT_TRUE(arrived.Wait(1)) << "before there is more of it";
   ASSERT_TRUE(asked.Wait(1));
-  EXPECT_EQ(outcome.wait_for(400ms), std::future_status::timeout) << "who waits for us does not stall";
+  EXPECT_EQ(outcome.wait_for(1500ms), std::future_status::timeout) << "who waits for us does not stall";
   {
     const std::lock_guard lock(mutex);
     waiting = rest;
