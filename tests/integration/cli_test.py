@@ -16,6 +16,7 @@ import threading
 import time
 import unittest
 
+from faults import Call
 from harness import BACKEND, BINARY, ENGINE, Service, folders, free_port, limits, need
 
 
@@ -284,33 +285,19 @@ class Shutdown(unittest.TestCase):
     def test_sigterm_lets_what_runs_end(self):
         with service_that_ends() as service:
             service.post("alice", "shell", command="true")
-            answers = []
-            thread = threading.Thread(target=lambda: answers.append(service.post("alice", "shell", command="sleep 2; echo done")))
-            thread.start()
-            time.sleep(0.7)
+            running = Call(service, "alice", "sleep 2; echo done").started()
             self.assertEqual(service.stop(), 0)
-            thread.join(60)
-            self.assertEqual([a["output"] for a in answers], ["done\n"])
+            self.assertEqual(running.end()[1]["output"], "done\n")
 
     def test_after_the_grace_what_runs_is_cancelled(self):
         with service_that_ends("--sandbox.shutdown_grace=1") as service:
             service.post("alice", "shell", command="true")
-            answers = []
-
-            def call():
-                try:
-                    answers.append(service.call("POST", "alice", "/shell", {"command": "sleep 60"}))
-                except OSError as error:
-                    answers.append(error)
-
-            thread = threading.Thread(target=call)
-            thread.start()
-            time.sleep(0.7)
+            running = Call(service, "alice", "sleep 60").started()
             began = time.monotonic()
             self.assertEqual(service.stop(), 0)
             self.assertLess(time.monotonic() - began, 20)
-            thread.join(60)
-            self.assertEqual(len(answers), 1)
+            running.thread.join(60)
+            self.assertTrue(running.answer or running.error)
 
     def test_under_load(self):
         with service_that_ends("--sandbox.shutdown_grace=2") as service:
@@ -350,35 +337,22 @@ class Shutdown(unittest.TestCase):
     def test_a_second_signal_does_not_wait(self):
         with service_that_ends("--sandbox.shutdown_grace=60") as service:
             service.post("alice", "shell", command="true")
-
-            def call():
-                try:
-                    service.call("POST", "alice", "/shell", {"command": "sleep 50"})
-                except OSError:
-                    pass
-
-            thread = threading.Thread(target=call)
-            thread.start()
-            time.sleep(0.7)
+            running = Call(service, "alice", "sleep 50").started()
             service.process.send_signal(signal.SIGINT)
-            time.sleep(0.7)
+            time.sleep(0.7)  # it waits for what runs
             self.assertIsNone(service.process.poll())
             self.assertEqual(service.stop(signal.SIGINT), 130)
-            thread.join(30)
+            running.thread.join(30)
 
     def test_a_signal_that_comes_twice_at_once_is_one(self):
         """As timeout(1) sends it: to the program, and to its group."""
         with service_that_ends() as service:
             service.post("alice", "shell", command="true")
-            answers = []
-            thread = threading.Thread(target=lambda: answers.append(service.post("alice", "shell", command="sleep 2; echo done")))
-            thread.start()
-            time.sleep(0.7)
+            running = Call(service, "alice", "sleep 2; echo done").started()
             service.process.send_signal(signal.SIGTERM)
             time.sleep(0.05)
             self.assertEqual(service.stop(), 0)
-            thread.join(60)
-            self.assertEqual([a["output"] for a in answers], ["done\n"])
+            self.assertEqual(running.end()[1]["output"], "done\n")
 
     def test_sighup_is_no_end(self):
         with Service() as service:

@@ -7,11 +7,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
 import time
 import unittest
 
 import harness
+from faults import Call
 
 
 def kill_sandboxes(root):
@@ -75,44 +75,26 @@ class Recovery(unittest.TestCase):
     def test_an_init_that_is_killed_is_said_and_replaced(self):
         with self.service() as service:
             service.post("erin", "shell", command="echo kept > file")
-            failed = {}
-
-            def long():
-                failed["answer"] = service.call("POST", "erin", "/shell", {"command": "sleep 60"})
-
-            thread = threading.Thread(target=long)
-            thread.start()
-            time.sleep(0.5)
+            running = Call(service, "erin", "sleep 60").started()
             self.assertTrue(harness.sandbox_processes(self.root))
             kill_sandboxes(self.root)
-            thread.join(timeout=30)
-            self.assertFalse(thread.is_alive(), "a request on a dead sandbox ends")
-            status, answer = failed["answer"]
+            status, answer = running.end(30)  # a request on a dead sandbox ends
             self.assertGreaterEqual(status, 500, answer)
             self.assertEqual(service.post("erin", "shell", command="cat file")["output"], "kept\n")
 
     def test_graceful_shutdown_lets_the_running_end_and_cancels_the_rest(self):
         service = self.service("--sandbox.shutdown_grace=3").start()
         service.post("frank", "shell", command="true")
-        answers = {}
-
-        def call(name, command):
-            answers[name] = service.call("POST", "frank", "/shell", {"command": command})
-
-        threads = [threading.Thread(target=call, args=a) for a in (("short", "sleep 1.5; echo done"), ("long", "sleep 60"))]
-        for t in threads:
-            t.start()
-        time.sleep(0.5)
+        long = Call(service, "frank", "sleep 60").started()
+        short = Call(service, "frank", "sleep 1.5; echo done").started()
         started = time.monotonic()
         code = service.stop(signal.SIGTERM)
         took = time.monotonic() - started
-        for t in threads:
-            t.join(timeout=10)
         self.assertEqual(code, 0)
         self.assertLess(took, 8)
-        self.assertEqual(answers["short"][0], 200, answers)
-        self.assertEqual(answers["short"][1]["output"], "done\n")
-        self.assertNotEqual(answers["long"][1].get("success"), True, answers)
+        status, answer = short.end(10)
+        self.assertEqual((status, answer.get("output")), (200, "done\n"), answer)
+        self.assertNotEqual(long.end(10)[1].get("success"), True)
         with self.service() as again:  # cleans up
             again.users.add("frank")
 
