@@ -182,8 +182,7 @@ TEST_P(Kill, CodeThatStopsItsSupervisorIsEndedAllTheSame) {
 
 TEST_P(Kill, ExhaustedProcessesAreTypedAndTheNextCallWorks) {
   if (!GetParam()) GTEST_SKIP() << "as root nothing would bound them";
-  // The kernel counts every process of a user, whoever started it: nobody else on the machine may be this
-  // one.
+  // The kernel counts a user's processes whoever started them: nobody else on the machine may be this one.
   const int user = 50'000 + getpid() % 10'000;
   AgentUnderTest agent({.user = user, .binary = true, .nproc = 20});
   const uint32_t greedy = agent.host().Open(
