@@ -37,7 +37,7 @@ REMOTE = BACKEND == "remote"
 OVER = os.environ.get("CSB_TEST_REMOTE_OVER", "bubblewrap") if REMOTE else BACKEND  # where code runs in the end
 PLAIN = OVER == "plain"
 # Seconds that an answer which waits for nobody may take on a busy machine. What waits for a hung engine or service takes
-# its time limit, and no test sets one under 3 s.
+# its time limit, and no test that asks for this sets one under 3 s.
 AT_ONCE = 2.5
 
 

@@ -17,7 +17,7 @@ from harness import Service
 from remote_peer import KEY, health, to, wait_for
 
 TYPED = {429, 500, 503, 504}
-QUICK = ["--remote.request_timeout=3", "--remote.connect_timeout=1"]
+QUICK = ["--remote.request_timeout=3", "--remote.connect_timeout=3"]
 
 
 def setUpModule():
