@@ -312,7 +312,13 @@ void Service::Core::OnList(int backend, Outcome outcome) {
       Log(CSB_LOG_INFO, "backend " + b.instance.name() + " has " + std::to_string(count) + " sandboxes, " +
                             std::to_string(b.live.load()) + " of them live");
   }
+  ForEachUser([this](const UserPtr& user) { MaybeForget(user); });  // those who were kept for the list's sake
   RunReady();
+}
+
+bool Service::Core::Listing() {
+  std::lock_guard lock(backends_mutex);
+  return std::any_of(backends.begin(), backends.end(), [](const auto& b) { return b->listing; });
 }
 
 // The engine says that it holds this user's files, and maybe runs the sandbox.
@@ -338,7 +344,8 @@ void Service::Core::Adopt(int backend, const json::Value& info) {
     MoveHome(*user, name);
   }
   user->pin = name;
-  if (!records.Moving(user->name)) AdoptLive(user, backend, info);
+  // Whether a sandbox that this process has had still runs it knows from later than the list.
+  if (user->generation == 0 && !records.Moving(user->name)) AdoptLive(user, backend, info);
 }
 
 // Whether the record is right against lists by which the user is on `other` and not at `home`: where `home`

@@ -290,6 +290,35 @@ TEST_F(BackendsTest, ASandboxThatAnotherProcessMadeIsAdoptedByItsStatus) {
   EXPECT_TRUE(Eventually([&] { return active() == 0; }));
 }
 
+// Both answers were true when they were given.
+TEST_F(BackendsTest, AnAnswerFromBeforeAStopMakesNoSandboxLive) {
+  Make();
+  Start();
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  docker->HoldAnswers(CSB_OP_STATUS);
+  auto status = Ask(*service, CSB_OP_STATUS, "alice");
+  ASSERT_TRUE(docker->WaitHeldAnswers(1));
+  EXPECT_EQ(Ask(*service, CSB_OP_STOP, "alice")->Wait().result, R"({"status":"stopped"})");
+  docker->ReleaseAnswers();
+  EXPECT_EQ(status->Wait().code, CSB_OK);
+  EXPECT_EQ(active(), 0);
+}
+
+TEST_F(BackendsTest, AListFromBeforeAStopMakesNoSandboxLive) {
+  options.adopt_deadline = 50ms;  // then the list is not waited for
+  options.guard.deadline_grace = 60s;
+  Make();
+  docker->Put("alice", true);
+  docker->HoldAnswers(CSB_OP_LIST);
+  Start();
+  ASSERT_TRUE(docker->WaitHeldAnswers(1));
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(Ask(*service, CSB_OP_STOP, "alice")->Wait().result, R"({"status":"stopped"})");
+  docker->ReleaseAnswers();
+  ASSERT_TRUE(services->Logged("backend docker has 1 sandboxes"));
+  EXPECT_EQ(active(), 0);
+}
+
 TEST_F(BackendsTest, OperationsWaitForTheList) {
   Make();
   docker->Hold(CSB_OP_LIST);

@@ -370,6 +370,7 @@ void Service::Core::Pump(const UserPtr& user) {
 void Service::Core::MarkAbsent(User& user) {
   if (!user.live) return;
   user.live = false;
+  ++user.generation;
   BackendState& b = *backends[static_cast<size_t>(user.backend)];
   b.live.fetch_sub(1);
   metrics.SandboxEnded(b.index, user.member);

@@ -142,6 +142,7 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
   void OnProbe(int backend, uint64_t number, ProbeResult result, bool answered);
   void List(int backend);
   void OnList(int backend, Outcome outcome);
+  bool Listing();  // some backend's list is under way
   void Adopt(int backend, const json::Value& info);
   void AdoptLive(const UserPtr& user, int backend, const json::Value& info);  // locked
   void MoveHome(User& user, const std::string& name);                         // locked

@@ -345,6 +345,7 @@ void Service::Core::RunEnd(const UserPtr& user, const OpPtr& op) {
                 const auto doc = json::ParseObject(o.result);
                 std::lock_guard lock(user->mutex);
                 core->MarkAbsent(*user);
+                core->ReleaseSlot(*user);  // before anybody hears of the end
                 if (destroy) {
                   user->created_ms = 0;
                   user->execution_count = 0;
@@ -400,6 +401,11 @@ void Service::Core::FailWaiting(const UserPtr& user, const OpPtr& op, const Erro
 }
 
 void Service::Core::FailControl(const UserPtr& user, const OpPtr& op, const Error& error) {
+  {
+    // Before anybody hears of it.
+    std::lock_guard lock(user->mutex);
+    if (!user->live) ReleaseSlot(*user);
+  }
   FailWaiting(user, op, error);
   EndControl(user);
 }

@@ -96,6 +96,20 @@ TEST_F(LifecycleTest, StatusTellsOfASandboxThatWentAwayUnseen) {
   EXPECT_EQ(active(), 0);
 }
 
+// Whoever hears that a sandbox has ended, or was not made, finds its place free.
+TEST_F(LifecycleTest, ThePlaceIsFreeOnceTheEndIsTold) {
+  options.max_sandboxes = 1;
+  Start();
+  for (int i = 0; i < 300; ++i) {
+    const std::string user = i % 2 == 0 ? "a" : "b";
+    ASSERT_EQ(Ask(*service, CSB_OP_CREATE, user)->Wait().code, CSB_OK) << i;
+    ASSERT_EQ(Ask(*service, i % 3 == 0 ? CSB_OP_DESTROY : CSB_OP_STOP, user)->Wait().code, CSB_OK);
+    docker->Fail(CSB_OP_CREATE, Error{CSB_E_IO, "no room", "", true});
+    ASSERT_EQ(Ask(*service, CSB_OP_CREATE, user)->Wait().code, CSB_E_IO) << i;
+    docker->Fail(CSB_OP_CREATE, std::nullopt);
+  }
+}
+
 TEST_F(LifecycleTest, CapacityIsGivenBack) {
   options.max_sandboxes = 2;
   Start();

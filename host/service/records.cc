@@ -102,6 +102,8 @@ void Service::Core::MaybeForget(const UserPtr& user) {
   if (user->dead || !user->Blank() || (options.state_dir.empty() && !user->pin.empty())) return;
   // What a list told of a user is nowhere else unless the record says the same.
   if (!user->listed.empty() && (options.state_dir.empty() || user->created_ms == 0)) return;
+  // A list under way may tell of a sandbox that has ended since.
+  if (user->generation > 0 && Listing()) return;
   user->dead = true;
   shard.users.erase(user->id);
 }

@@ -45,7 +45,7 @@ struct User {
   bool live = false;
   bool slot = false;        // counts against max_sandboxes
   int backend = -1;         // index, while live
-  uint64_t generation = 0;  // of the live sandbox; rises with each
+  uint64_t generation = 0;  // of the live sandbox; rises as one begins and as it ends
   std::string member;       // the member of a cluster that the metrics count the live sandbox on
   std::string pin;          // the backend that holds the files, loaded or not; empty: none
   std::vector<int> listed;  // backends whose list had the user

@@ -217,6 +217,13 @@ void FakeBackend::Run(const OpPtr& op) {
     }
   }
   if (failure) return Finish(op, failure->code, "", *failure);
+  const bool held = Locked([&] {
+    if (holding_answers_.count(op->op) == 0) return false;
+    held_answers_.push_back([this, op, result] { Finish(op, CSB_OK, result); });
+    changed_.notify_all();
+    return true;
+  });
+  if (held) return;
   const std::lock_guard callback(op->callbacks);
   if (op->ended.load()) return;
   if (input) return op->events->on_input_credit(op->ctx, 65536);
@@ -269,6 +276,22 @@ void FakeBackend::Release(uint32_t op) {
                 held_.end());
   });
   for (auto& each : go) threads_->Post([this, each] { Run(each); });
+}
+void FakeBackend::HoldAnswers(uint32_t op) {
+  Locked([&] { holding_answers_.insert(op); });
+}
+void FakeBackend::ReleaseAnswers() {
+  std::vector<std::function<void()>> go;
+  Locked([&] {
+    holding_answers_.clear();
+    go.swap(held_answers_);
+  });
+  for (auto& each : go) threads_->Post(std::move(each));
+}
+bool FakeBackend::WaitHeldAnswers(int n) const {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, std::chrono::seconds(10),
+                           [&] { return static_cast<int>(held_answers_.size()) >= n; });
 }
 void FakeBackend::Fail(uint32_t op, std::optional<Error> error) {
   Locked([&] {

@@ -40,6 +40,10 @@ class FakeBackend {
   // What comes of this kind waits for Release; a cancel still ends it.
   void Hold(uint32_t op);
   void Release(uint32_t op);
+  // What comes of this kind is done, and its answer waits for ReleaseAnswers: it tells of what was.
+  void HoldAnswers(uint32_t op);
+  void ReleaseAnswers();
+  bool WaitHeldAnswers(int n) const;
   void Fail(uint32_t op, std::optional<Error> error);  // asynchronously; nullopt: works again
   void FailFor(const std::string& user, uint32_t op, std::optional<Error> error);
   void FailSubmit(uint32_t op, std::optional<Error> error);  // from submit itself
@@ -103,6 +107,8 @@ class FakeBackend {
   std::map<std::string, Sandbox> sandboxes_;
   std::set<uint32_t> holding_, hanging_submits_;
   std::vector<OpPtr> held_;
+  std::set<uint32_t> holding_answers_;
+  std::vector<std::function<void()>> held_answers_;
   std::map<uint32_t, Error> failures_, submit_failures_;
   std::map<std::pair<std::string, uint32_t>, Error> user_failures_;
   std::map<uint32_t, int> counts_;
