@@ -495,11 +495,16 @@ Result<Registry::StopResult> Registry::Stop(const std::string& user, bool if_unu
 Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purge) {
   const std::string name = KeyOf(user), path = names_.Record(name);
   Destroyed out;
-  if (!Exists(path)) return out;
+  if (!Exists(path) && Find(user) == nullptr) return out;
   auto lock = Lock(name);
   if (!lock) return lock.error();
   auto record = ReadRecord(path);
-  if (!record && record.error().code == CSB_E_NOT_FOUND) return out;
+  if (!record && record.error().code == CSB_E_NOT_FOUND) {
+    // Another host process was faster, and its end may not be seen yet: the next create must not get it.
+    if (Find(user) != nullptr)
+      if (auto stopped = StopLocked(user, name); !stopped) return stopped.error();
+    return out;
+  }
   if (!record) return record.error();
   auto stopped = StopLocked(user, name);
   if (!stopped) return stopped.error();

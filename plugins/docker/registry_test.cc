@@ -177,6 +177,17 @@ TEST_F(RegistryTest, DestroyKeepsFilesUnlessTheyArePurged) {
   EXPECT_FALSE(host->registry->Destroy("alice", true)->existed);
 }
 
+// The other host has purged, and what this one is attached to has not told yet that it ended.
+TEST_F(RegistryTest, WhatAnotherHostPurgedIsLetGoOf) {
+  const auto host = Start();
+  ASSERT_TRUE(host->Create("alice"));
+  ASSERT_EQ(unlink(RecordPath("alice").c_str()), 0);
+  const auto purged = host->registry->Destroy("alice", true);
+  ASSERT_TRUE(purged) << purged.error().message;
+  EXPECT_FALSE(purged->existed);
+  EXPECT_EQ(host->registry->Find("alice"), nullptr);
+}
+
 TEST_F(RegistryTest, ARecordOfAnotherUserStopsACreate) {
   Record record{.user = "mallory", .volume = "other"};
   ASSERT_TRUE(WriteRecord(RecordPath("alice"), record));

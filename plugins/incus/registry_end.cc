@@ -111,7 +111,14 @@ Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purg
   if (!lock) return lock.error();
   for (int turn = 0;; ++turn) {
     auto record = records_.Read(key);
-    if (!record && record.error().code == CSB_E_NOT_FOUND) return out;
+    if (!record && record.error().code == CSB_E_NOT_FOUND) {
+      // Another host was faster, and the stream may not have told yet: the next create must not get it.
+      if (const auto attached = Find(user)) {
+        Forget(attached);
+        attached->Detach();
+      }
+      return out;
+    }
     if (!record) return record.error();
     auto stopped = StopLocked(user, key);
     if (!stopped) return stopped.error();

@@ -36,6 +36,17 @@ TEST_F(RegistryRaceTest, WhoIsSecondAttachesToWhatTheFirstMade) {
   }
 }
 
+// The other host has purged, and what this one is attached to has not told yet that it ended.
+TEST_F(RegistryRaceTest, WhatAnotherHostPurgedIsLetGoOf) {
+  const auto host = Start();
+  ASSERT_TRUE(host->Create("alice"));
+  ASSERT_TRUE(Records(*engine_, names_).Remove(KeyOf("alice")));
+  const auto purged = host->registry->Destroy("alice", true);
+  ASSERT_TRUE(purged) << purged.error().message;
+  EXPECT_FALSE(purged->existed);
+  EXPECT_EQ(host->registry->Find("alice"), nullptr);
+}
+
 // The other host has written the record, and then nothing more.
 TEST_F(RegistryRaceTest, ARecordWithNothingBehindItIsMadeTrue) {
   const auto host = Start();
