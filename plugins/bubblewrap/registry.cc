@@ -40,6 +40,7 @@ Registry::Registry(HostRef host, Reactor& reactor, const Options& options)
 
 Registry::~Registry() {
   line_->Cut();
+  lost_.DetachAll();
   for (const auto& [user, sandbox] : by_user_) sandbox->Detach();
 }
 
@@ -68,7 +69,9 @@ void Registry::Forget(const SandboxPtr& sandbox) {
 // On the reactor's thread.
 void Registry::Ended(const SandboxPtr& sandbox) {
   Forget(sandbox);
-  InBackground([sandbox](Registry& registry) {
+  InBackground([lost = lost_.Add(sandbox)](Registry& registry) {
+    const SandboxPtr sandbox = registry.lost_.Take(lost);
+    if (!sandbox) return;
     const Paths paths = registry.PathsOf(sandbox->live().user);
     auto lock = registry.Lock(paths);
     if (!lock) return registry.host_.LogWarn(lock.error().message);

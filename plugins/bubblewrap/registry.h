@@ -28,6 +28,7 @@
 #include "plugins/bubblewrap/sandbox.h"
 #include "plugins/common/file_lock.h"
 #include "plugins/common/lifeline.h"
+#include "plugins/common/lost_sandboxes.h"
 
 namespace csb::bwrap {
 
@@ -89,6 +90,7 @@ class Registry {
   const std::shared_ptr<Lifeline<Registry>> line_;
   mutable std::mutex mutex_;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
+  LostSandboxes<Sandbox> lost_;
 };
 
 }  // namespace csb::bwrap

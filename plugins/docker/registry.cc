@@ -53,6 +53,7 @@ Registry::~Registry() {
   line_->Close();
   pool_.Stop();
   line_->Cut();
+  lost_.DetachAll();
   for (const auto& [user, sandbox] : by_user_) sandbox->Detach();
 }
 
@@ -103,7 +104,9 @@ void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
   Forget(sandbox);
   const std::string user = sandbox->live().user, container = sandbox->live().container;
   if (user.empty()) return;  // still being made
-  InBackground([sandbox, user, container, loss](Registry& registry) {
+  InBackground([lost = lost_.Add(sandbox), user, container, loss](Registry& registry) {
+    const SandboxPtr sandbox = registry.lost_.Take(lost);
+    if (!sandbox) return;
     const bool oom = sandbox->SawOom();
     sandbox->Detach();
     auto lock = registry.Lock(KeyOf(user));

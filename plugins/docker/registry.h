@@ -24,6 +24,7 @@
 #include "clara_sandbox/cpp/host_ref.h"
 #include "plugins/common/file_lock.h"
 #include "plugins/common/lifeline.h"
+#include "plugins/common/lost_sandboxes.h"
 #include "plugins/docker/launcher.h"
 #include "plugins/docker/names.h"
 #include "plugins/docker/pool.h"
@@ -108,6 +109,7 @@ class Registry {
   const std::shared_ptr<Lifeline<Registry>> line_;
   mutable std::mutex mutex_;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
+  LostSandboxes<Sandbox> lost_;
   Reactor::TimerId refill_ = 0;
 };
 

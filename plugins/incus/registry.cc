@@ -68,6 +68,7 @@ Registry::~Registry() {
   line_->Close();
   pool_.Stop();
   line_->Cut();
+  lost_.DetachAll();
   for (const auto& [user, sandbox] : by_user_) sandbox->Detach();
 }
 
@@ -138,7 +139,9 @@ void Registry::Lost(const SandboxPtr& sandbox, Loss loss) {
   const std::string member = sandbox->live().member;
   // All that is on a member which is cut off falls silent; the first who notices tells the others.
   if (sandbox->FellSilent()) cluster_.Suspect(member, "a sandbox on it is not heard of any more");
-  InBackground([sandbox, user, instance, loss](Registry& registry) {
+  InBackground([lost = lost_.Add(sandbox), user, instance, loss](Registry& registry) {
+    const SandboxPtr sandbox = registry.lost_.Take(lost);
+    if (!sandbox) return;
     const bool oom = sandbox->SawOom();
     sandbox->Detach();
     const std::string key = KeyOf(user);

@@ -28,6 +28,7 @@
 #include "clara_sandbox/cpp/host_ref.h"
 #include "plugins/common/file_lock.h"
 #include "plugins/common/lifeline.h"
+#include "plugins/common/lost_sandboxes.h"
 #include "plugins/incus/cluster.h"
 #include "plugins/incus/launcher.h"
 #include "plugins/incus/names.h"
@@ -137,6 +138,7 @@ class Registry {
   const std::shared_ptr<Lifeline<Registry>> line_;
   mutable std::mutex mutex_;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
+  LostSandboxes<Sandbox> lost_;
   std::map<std::string, std::string, std::less<>> last_member_;  // of users whose sandboxes were attached
   Reactor::TimerId refill_ = 0;
 };
