@@ -312,7 +312,15 @@ void Service::Core::OnList(int backend, Outcome outcome) {
       Log(CSB_LOG_INFO, "backend " + b.instance.name() + " has " + std::to_string(count) + " sandboxes, " +
                             std::to_string(b.live.load()) + " of them live");
   }
-  ForEachUser([this](const UserPtr& user) { MaybeForget(user); });  // those who were kept for the list's sake
+  // Those who were kept for the list's sake, and nobody else: what lists told is needed until a user's next
+  // use.
+  ForEachUser([this](const UserPtr& user) {
+    {
+      std::lock_guard lock(user->mutex);
+      if (user->generation == 0) return;
+    }
+    MaybeForget(user);
+  });
   RunReady();
 }
 
@@ -364,6 +372,7 @@ void Service::Core::MoveHome(User& user, const std::string& name) {
   Log(CSB_LOG_WARN, "the record of user " + user.name + " names backend " + user.pin +
                         ", but the files are on " + name + ": that is used");
   user.pin = name;
+  user.kept = false;
 }
 
 // A live sandbox that does not enforce what it must is left to the next create, which refuses it.

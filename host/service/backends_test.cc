@@ -347,6 +347,22 @@ TEST_F(BackendsTest, TheEnginesListWinsOverTheRecord) {
   EXPECT_TRUE(services->Logged("the files are on bubblewrap"));
 }
 
+// What the lists told is not on disk: a user whom nothing else keeps in memory is kept for it.
+TEST_F(BackendsTest, WhatTheEnginesListToldOfAKnownUserIsNotForgotten) {
+  Make();
+  ASSERT_TRUE(RecordStore(options.state_dir, [](std::string) {
+              }).Save({.user = "alice", .backend = "docker", .created_ms = 1}));
+  bubblewrap->Put("alice", false);
+  Start();
+  ASSERT_TRUE(services->Logged("the files are on bubblewrap"));
+  EXPECT_EQ(active(), 0);  // answered after what the lists led to
+  EXPECT_EQ(Ask(*service, CSB_OP_STATUS, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(active(), 0);
+  EXPECT_EQ(Shell(*service, "alice")->Wait().code, CSB_OK);
+  EXPECT_EQ(docker->count(CSB_OP_CREATE), 0);
+  EXPECT_EQ(bubblewrap->count(CSB_OP_SHELL), 1);
+}
+
 TEST_F(BackendsTest, AnUnenforcedLiveSandboxIsNotAdoptedByAPublicService) {
   Make();
   options.public_listener = true;

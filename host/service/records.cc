@@ -2,6 +2,7 @@
 //
 // Records are written by one worker at a time: at once when a sandbox is made or ended, a few
 // seconds later when only counts have changed.
+#include <algorithm>
 #include <utility>
 
 #include "host/service/core.h"
@@ -101,7 +102,10 @@ void Service::Core::MaybeForget(const UserPtr& user) {
   std::lock_guard lock(user->mutex);
   if (user->dead || !user->Blank() || (options.state_dir.empty() && !user->pin.empty())) return;
   // What a list told of a user is nowhere else unless the record says the same.
-  if (!user->listed.empty() && (options.state_dir.empty() || user->created_ms == 0)) return;
+  const auto told_else = [&](int backend) { return NameOf(backend) != user->pin; };
+  if (!user->listed.empty() && (options.state_dir.empty() || user->created_ms == 0 ||
+                                std::any_of(user->listed.begin(), user->listed.end(), told_else)))
+    return;
   // A list under way may tell of a sandbox that has ended since.
   if (user->generation > 0 && Listing()) return;
   user->dead = true;

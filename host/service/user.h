@@ -65,7 +65,7 @@ struct User {
   bool destroyed = false;  // the sandbox was, and its files are kept; see Core::WasDestroyed
   bool dirty = false;      // queued to be written
   bool saving = false;     // being written: what is on disk is older
-  bool kept = true;        // the last write worked
+  bool kept = true;        // what is on disk names the backend that is known here: the last write worked
 
   bool Blank() const {
     return !live && !slot && control == Control::kNone && queue.empty() && running.empty() && !dirty &&
