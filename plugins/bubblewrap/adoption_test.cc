@@ -59,6 +59,16 @@ TEST_F(AdoptionTest, ANewHostFindsTheSandboxOfAnEarlierOne) {
   EXPECT_THAT(Call(CSB_OP_STATUS).result, HasSubstr(R"("status":"running")"));
 }
 
+TEST_F(AdoptionTest, WhatIsPostedForALostSandboxNeedsNothingOnceItsHostEnds) {
+  Start();
+  Create();
+  host_->HoldWork();
+  kill(Live().init.pid, SIGKILL);
+  EXPECT_TRUE(host_->HoldsWork());
+  Stop();
+  Start();  // for what is cleaned up after a test
+}
+
 TEST_F(AdoptionTest, TwoHostsReachOneSandbox) {
   Start();
   Create();

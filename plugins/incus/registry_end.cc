@@ -113,10 +113,8 @@ Result<Registry::Destroyed> Registry::Destroy(const std::string& user, bool purg
     auto record = records_.Read(key);
     if (!record && record.error().code == CSB_E_NOT_FOUND) {
       // Another host was faster, and the stream may not have told yet: the next create must not get it.
-      if (const auto attached = Find(user)) {
-        Forget(attached);
-        attached->Detach();
-      }
+      if (Find(user) != nullptr)
+        if (auto stopped = StopLocked(user, key); !stopped) return stopped.error();
       return out;
     }
     if (!record) return record.error();

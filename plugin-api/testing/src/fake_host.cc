@@ -32,6 +32,16 @@ void FakeHost::RefuseWork() {
   refuse_ = true;
 }
 
+void FakeHost::HoldWork() {
+  const std::lock_guard lock(mutex_);
+  hold_ = true;
+}
+
+bool FakeHost::HoldsWork() {
+  std::unique_lock lock(mutex_);
+  return ready_.wait_for(lock, std::chrono::seconds(10), [this] { return hold_ && !queue_.empty(); });
+}
+
 std::vector<FakeHost::LogLine> FakeHost::logs() const {
   const std::lock_guard lock(mutex_);
   return logs_;
@@ -79,7 +89,7 @@ csb_status FakeHost::Post(const csb_host* host, void (*fn)(void*), void* ctx) {
     if (self.refuse_ || self.stopping_ || self.workers_.empty()) return CSB_E_UNAVAILABLE;
     self.queue_.emplace_back([fn, ctx] { fn(ctx); });
   }
-  self.ready_.notify_one();
+  self.ready_.notify_all();
   return CSB_OK;
 }
 
@@ -88,7 +98,7 @@ const void* FakeHost::GetExtension(const csb_host*, const char*) { return nullpt
 void FakeHost::Work() {
   std::unique_lock lock(mutex_);
   for (;;) {
-    ready_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    ready_.wait(lock, [this] { return stopping_ || (!hold_ && !queue_.empty()); });
     if (queue_.empty()) return;
     const auto work = std::move(queue_.front());
     queue_.pop_front();

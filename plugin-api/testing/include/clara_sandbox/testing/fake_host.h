@@ -48,6 +48,11 @@ class FakeHost {
   void Set(const std::string& key, std::string value);
   // From now on post fails, as when a host shuts down.
   void RefuseWork();
+  // What was posted and has not begun, and what is posted from now on, runs as the fake ends, when the plugin
+  // may be gone.
+  void HoldWork();
+  // There is such work; waits up to ten seconds for it.
+  bool HoldsWork();
 
   std::vector<LogLine> logs() const;
   // Some line contains `part`.
@@ -72,7 +77,7 @@ class FakeHost {
   std::vector<LogLine> logs_;
   std::map<std::string, double> counters_;
   std::deque<std::function<void()>> queue_;
-  bool refuse_ = false;
+  bool refuse_ = false, hold_ = false;
   bool stopping_ = false;
   std::vector<std::thread> workers_;
 };
