@@ -31,6 +31,7 @@ ProbeResult ParseProbe(std::string_view text) {
   probe.hint = text_of("hint");
   probe.version = text_of("version");
   probe.isolation = text_of("isolation");
+  probe.own_channel = json::GetBool(*doc, "own_channel") == true;
   if (const auto* details = json::Find(*doc, "details"); details != nullptr && details->IsObject()) {
     probe.virtual_machine = json::GetString(*details, "type") == "vm";
     probe.details = json::ToString(*details);

@@ -33,6 +33,7 @@ struct ProbeResult {
   std::string enforces;      // JSON object as the probe gave it, "{}" if none
   std::string details;       // likewise: what the backend found out and chose, by its own names
   bool virtual_machine = false;
+  bool own_channel = false;               // what runs in a sandbox goes there past what the probe asks
   std::optional<bool> network_none;       // whether sandboxes are without a network; nullopt: not said
   std::vector<std::string> not_enforced;  // names that the probe says it cannot enforce
 };

@@ -208,6 +208,7 @@ void Service::Core::OnProbe(int backend, uint64_t number, ProbeResult result, bo
           (available ? " is available: " + result.version : " is not available: " + reason);
       Log(CSB_LOG_INFO, line);
     }
+    if (available) b.own_channel = result.own_channel;
     b.probe = std::move(result);
     b.probed_at = Timers::Clock::now();
     b.checked_ms = WallMs();

@@ -17,7 +17,10 @@ bool Breaker::Failed() {
 bool Breaker::Open(std::string_view reason) {
   std::lock_guard lock(mutex_);
   reason_ = reason;
-  return !open_.exchange(true, std::memory_order_acq_rel);
+  if (open_.load(std::memory_order_relaxed)) return false;
+  openings_.fetch_add(1, std::memory_order_acq_rel);
+  open_.store(true, std::memory_order_release);
+  return true;
 }
 
 bool Breaker::Close() {

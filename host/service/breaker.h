@@ -14,6 +14,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -27,6 +28,7 @@ class Breaker {
 
   bool IsOpen() const { return open_.load(std::memory_order_acquire); }
   std::optional<std::string> OpenReason() const;
+  uint64_t openings() const { return openings_.load(std::memory_order_acquire); }  // so far
   // true: the limit is reached and the breaker is closed still; so it is with every further failure.
   bool Failed();
   void Succeeded() {
@@ -41,6 +43,7 @@ class Breaker {
   const int limit_;
   std::atomic<int> failures_{0};
   std::atomic<bool> open_{false};
+  std::atomic<uint64_t> openings_{0};
   mutable std::mutex mutex_;
   std::string reason_;
 };

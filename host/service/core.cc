@@ -11,6 +11,9 @@
 namespace csb::host {
 namespace {
 
+// A failure that took longer is not to be met by each call.
+constexpr std::chrono::milliseconds kWorthSparing{500};
+
 enum class Kind { kSandbox, kControl, kStatus, kLocal, kRefused };
 
 Kind KindOf(uint32_t op) {
@@ -251,6 +254,10 @@ void Service::Core::RemoveRunning(User& user, Operation& op) {
   user.running.pop_back();
 }
 
+bool Service::Core::GoesOn(const User& user, const BackendState& b) {
+  return b.own_channel.load(std::memory_order_relaxed) && user.spared != b.breaker.openings();
+}
+
 // The hot path: a live user's operation goes to the backend here and now.
 Status Service::Core::Enter(const OpPtr& op, std::string_view id) {
   auto [user, lock] = LockUser(id);
@@ -258,7 +265,7 @@ Status Service::Core::Enter(const OpPtr& op, std::string_view id) {
   if (user->live && user->control == Control::kNone && user->queue.empty()) {
     const int backend = user->backend;
     BackendState& b = *backends[static_cast<size_t>(backend)];
-    if (b.breaker.IsOpen()) {
+    if (b.breaker.IsOpen() && !GoesOn(*user, b)) {
       op->backend = backend;
       return Unavailable(b.instance.name(), b.breaker.OpenReason().value_or("it just came back"));
     }
@@ -404,6 +411,10 @@ bool Service::Core::OnBackendDone(const OpPtr& op, csb_outcome& outcome) {
       }
     } else if (outcome.code == CSB_E_GONE) {
       if (current) MarkAbsent(user);
+    } else if (outcome.code == CSB_E_UNAVAILABLE) {
+      // Its channel does not go on, either. A refusal at once costs nobody anything, and may soon be over.
+      if (Timers::Clock::now() - op->started > kWorthSparing)
+        user.spared = backends[static_cast<size_t>(backend)]->breaker.openings();
     } else if (outcome.code == CSB_OK) {
       if (RunsCode(op->op)) ++user.execution_count;
       user.last_used_ms = WallMs();

@@ -55,6 +55,7 @@ struct BackendState {
   double idle_seconds = 0;  // 0: never
   Breaker breaker;
   std::atomic<int64_t> live{0};
+  std::atomic<bool> own_channel{false};  // by its last good probe
 
   // Under Core::backends_mutex.
   std::optional<ProbeResult> probe;
@@ -85,6 +86,9 @@ struct Service::Core : std::enable_shared_from_this<Service::Core> {
                     csb_error* error);
   Status Enter(const OpPtr& op, std::string_view id);
   void EnterQueue(const OpPtr& op, std::string_view id);
+  // Whether a call in the user's open sandbox may be tried while the backend is left alone. The user is
+  // locked.
+  static bool GoesOn(const User& user, const BackendState& b);
   UserPtr GetUser(std::string_view id);
   // The user's entry, locked, its record read.
   std::pair<UserPtr, std::unique_lock<std::mutex>> LockUser(std::string_view id);

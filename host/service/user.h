@@ -57,6 +57,8 @@ struct User {
   std::deque<std::shared_ptr<Operation>> queue;
   std::vector<Operation*> running;  // at the backend
 
+  uint64_t spared = 0;  // the opening of the breaker in which its sandbox kept a call waiting, too
+
   Timers::Clock::time_point last_active{};
   Timers::Id idle_timer = 0;
 

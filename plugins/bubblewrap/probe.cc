@@ -161,6 +161,7 @@ std::string Probe(const Options& options, Builder& builder) {
   json::Member(w, "hint", finding.hint);
   json::Member(w, "version", version);
   json::Member(w, "isolation", "namespaces, seccomp, control groups of the host's kernel (bubblewrap)");
+  json::Member(w, "own_channel", true);
   json::Key(w, "enforces");
   WriteEnforced(w, Expected(options, builder));
   json::Key(w, "details");

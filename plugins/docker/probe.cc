@@ -136,6 +136,8 @@ std::string Write(const Options& options, const Findings& f, const std::string& 
   json::Member(w, "hint", f.hint);
   json::Member(w, "version", f.engine.version.empty() ? "" : f.engine.name + " " + f.engine.version);
   json::Member(w, "isolation", isolation);
+  // Behind an exec session the engine has a hand in every byte.
+  json::Member(w, "own_channel", f.channel == "socket");
   json::Key(w, "enforces");
   WriteEnforced(w, f.engine.version.empty() ? Enforced() : Expected(options, f.engine));
   json::Key(w, "details");

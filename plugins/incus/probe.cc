@@ -20,6 +20,7 @@ struct Findings {
   std::string reason, hint;
   std::string note;  // what a user should know though it works
   std::string channel, members;
+  bool own_channel = false;
 
   bool ok() const { return reason.empty(); }
   void Fail(const Error& error) {
@@ -72,6 +73,9 @@ void LookAround(const Options& options, Engine& engine, Launcher& launcher, Find
   auto channel = launcher.Channel();
   if (!channel) return f.Fail(channel.error());
   f.channel = *channel == ChannelKind::kSocket ? "socket" : "exec";
+  // A session through a server that hangs is noticed only where silence is looked for (Launcher::Connect).
+  const bool local = !engine.http().endpoint().unix_socket.empty();
+  f.own_channel = *channel == ChannelKind::kSocket || !local || f.server.clustered;
 }
 
 Findings Look(const Options& options, Engine& engine, Launcher& launcher) {
@@ -134,6 +138,7 @@ std::string Write(const Options& options, const Findings& f, const std::string& 
   json::Member(w, "hint", f.hint);
   json::Member(w, "version", f.server.version.empty() ? "" : "Incus " + f.server.version);
   json::Member(w, "isolation", isolation);
+  json::Member(w, "own_channel", f.own_channel);
   json::Key(w, "enforces");
   WriteEnforced(w, f.server.version.empty() ? Enforced() : Expected(options, f));
   json::Key(w, "details");

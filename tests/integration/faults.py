@@ -85,6 +85,15 @@ class Faults:
             time.sleep(0.2)
         return status
 
+    def left_alone(self, service, seconds=60):
+        """Calls that need the engine fail until the host asks it nothing any more for a while."""
+        deadline = time.monotonic() + seconds
+        while "is left alone" not in service.log_text():
+            self.assertLess(time.monotonic(), deadline, service.log_text()[-4000:])
+            calls = [Call(service, f"left{i}", "true", 20) for i in range(3)]
+            for call in calls:
+                call.end()
+
     def health(self, service):
         began = time.monotonic()
         status = service.request("GET", "/health")[0]

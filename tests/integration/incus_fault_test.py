@@ -135,6 +135,8 @@ class Restart(Broken, unittest.TestCase):
                 self.assertLess(time.monotonic() - began, 40)
                 self.health(service)
                 self.assertEqual(service.post("a", "shell", command="cat file")["output"], "a\n")
+                self.left_alone(service)
+                self.assertEqual(service.post("a", "shell", command="cat file")["output"], "a\n")
             finally:
                 os.kill(pid, signal.SIGCONT)
             self.assertEqual(self.wait_for_create(service, "new"), 200)

@@ -167,11 +167,12 @@ void FakeBackend::Run(const OpPtr& op) {
     } else if (auto own = user_failures_.find({op->user, op->op}); own != user_failures_.end()) {
       failure = own->second;
     } else if (op->op == CSB_OP_PROBE) {
-      result =
-          available_
-              ? R"({"available":true,"reason":"","hint":"","version":"fake 1","isolation":"none","enforces":)" +
-                    enforced_ + "}"
-              : R"({"available":false,"reason":")" + reason_ + R"(","hint":"start it"})";
+      result = available_
+                   ? std::string(
+                         R"({"available":true,"reason":"","hint":"","version":"fake 1","isolation":"none")") +
+                         R"(,"own_channel":)" + (own_channel_ ? "true" : "false") + R"(,"enforces":)" +
+                         enforced_ + "}"
+                   : R"({"available":false,"reason":")" + reason_ + R"(","hint":"start it"})";
     } else if (op->op == CSB_OP_LIST) {
       result = R"({"sandboxes":[)";
       for (const auto& [user, sandbox] : sandboxes_)
@@ -328,6 +329,9 @@ void FakeBackend::SetAvailable(bool available, std::string reason) {
 }
 void FakeBackend::SetEnforced(std::string json) {
   Locked([&] { enforced_ = std::move(json); });
+}
+void FakeBackend::SetOwnChannel() {
+  Locked([&] { own_channel_ = true; });
 }
 void FakeBackend::Put(const std::string& user, bool live) {
   Locked([&] {

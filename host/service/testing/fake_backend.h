@@ -51,6 +51,7 @@ class FakeBackend {
   void HangSubmit(uint32_t op, bool on = true);  // submit of this kind does not return
   void SetAvailable(bool available, std::string reason = "");
   void SetEnforced(std::string json);
+  void SetOwnChannel();  // its probes say so from now on
   // Puts a sandbox there, as another process would.
   void Put(const std::string& user, bool live);
   // Its info says so from now on.
@@ -118,7 +119,7 @@ class FakeBackend {
   Seen seen_;
   std::string enforced_;
   bool hang_ = false;
-  bool available_ = true;
+  bool available_ = true, own_channel_ = false;
   std::string reason_;
   int most_live_ = 0;
   std::unique_ptr<Workers> threads_ = std::make_unique<Workers>(3);
