@@ -170,6 +170,14 @@ void AgentChannel::Probe() {
   d.Watch(shared_from_this(), *d.asked_at + d.options.silence);
 }
 
+void AgentChannel::Nudge() {
+  Impl& d = *impl_;
+  const std::lock_guard lock(d.mu);
+  if (d.options.silence.count() > 0 && d.state == Impl::State::kReady) d.Ping();
+}
+
+bool AgentChannel::HeardSince(Impl::Clock::time_point when) const { return impl_->alive_at.load() >= when; }
+
 bool AgentChannel::silent() const {
   const std::lock_guard lock(impl_->mu);
   return impl_->fell_silent;

@@ -138,6 +138,10 @@ class AgentChannel : public std::enable_shared_from_this<AgentChannel> {
   // Asks for a sign of life now, streams or not: none within options.silence ends the channel. Does nothing
   // without such a limit.
   void Probe();
+  // Asks likewise, but nothing ends for want of an answer: HeardSince tells of one.
+  void Nudge();
+  // A sign of life has come since then. Never without such a limit.
+  bool HeardSince(std::chrono::steady_clock::time_point when) const;
   bool silent() const;  // ended for want of one
 
   // Asks the agent to end every process and itself. The end comes through on_end.

@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <limits>
 #include <memory>
@@ -89,9 +90,11 @@ struct AgentChannel::Impl {
   Clock::time_point timer_at = Clock::time_point::max();
   std::optional<Error> end_why;
 
+  // Written on the reactor's thread. The last sign of life; kept only where silence counts.
+  std::atomic<Clock::time_point> alive_at{Clock::time_point()};
+
   // The reactor's thread only.
   bool greeted = false;
-  Clock::time_point alive_at;  // last sign of life; kept only where silence counts
   protocol::FrameDecoder decoder;
   bool decoder_grown = false;
   Handlers handlers;
@@ -179,11 +182,14 @@ struct AgentChannel::Impl {
 
   // ---- deadlines, with mu held ----
 
+  // One is out at most: its answer stands for all that were asked since.
+  void Ping() {
+    if (!std::exchange(ping_out, true)) SendU64(Kind::kPing, 0, ++ping_value);
+  }
+
   void Ask(Clock::time_point now) {
     asked_at = now;
-    // One is out at most: its answer stands for all that were asked since.
-    if (std::exchange(ping_out, true)) return;
-    SendU64(Kind::kPing, 0, ++ping_value);
+    Ping();
   }
 
   void Watch(const std::shared_ptr<AgentChannel>& self, Clock::time_point when) {

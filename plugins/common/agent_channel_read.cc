@@ -251,10 +251,10 @@ AgentChannel::Impl::Clock::time_point AgentChannel::Impl::CheckSilence(Clock::ti
   // A sign that came while this thread was kept from reading is one too.
   pollfd waiting{fd.get(), POLLIN, 0};
   if (::poll(&waiting, 1, 0) > 0) alive_at = now;
-  if (asked_at && alive_at >= *asked_at) asked_at.reset();
+  if (asked_at && alive_at.load() >= *asked_at) asked_at.reset();
   if (!asked_at) {
     if (streams.empty()) return Clock::time_point::max();
-    const auto ask_at = std::max(alive_at, silent_from) + options.silence;
+    const auto ask_at = std::max(alive_at.load(), silent_from) + options.silence;
     if (now < ask_at) return ask_at;
     Ask(now);
   }

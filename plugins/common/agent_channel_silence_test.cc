@@ -109,8 +109,27 @@ TEST_F(SilenceTest, AnIdleChannelIsAskedOnlyWhenSomebodyWantsToKnow) {
   ExpectGivenUp();
 }
 
+TEST_F(SilenceTest, ANudgeTellsOfLifeAndEndsNothing) {
+  Ready({.silence = 50ms});
+  channel_->Nudge();
+  channel_->Nudge();  // one question stands for both
+  const std::string question(agent_->Expect(Kind::kPing).payload);
+  EXPECT_FALSE(agent_->Next(200ms)) << "nothing more, and no end";
+  EXPECT_TRUE(channel_->ready());
+  const auto since = std::chrono::steady_clock::now();
+  EXPECT_FALSE(channel_->HeardSince(since));
+  agent_->Send(Kind::kPong, 0, 0, question);
+  RecordingSink sink;
+  AgentStream stream;
+  ASSERT_TRUE(channel_->Start({.op = "shell"}, &sink, &stream));
+  agent_->Send(Kind::kDone, 0, agent_->Expect(Kind::kOpen).stream, ProgramDone());
+  ASSERT_EQ(sink.Wait().code, CSB_OK) << "which comes after the answer";
+  EXPECT_TRUE(channel_->HeardSince(since));
+}
+
 TEST_F(SilenceTest, WithoutALimitNothingIsAsked) {
   Ready();
+  channel_->Nudge();
   channel_->Probe();
   RecordingSink sink;
   AgentStream stream;

@@ -163,9 +163,14 @@ Result<std::shared_ptr<Operation>> IncusBackend::Submit(const RequestView& reque
   }
   if (Registry* registry = ready_) {
     if (const auto sandbox = registry->Find(request.user)) {
+      const auto channel = sandbox->channel();
       // A member that is known to be silent costs nobody the time to find it out again.
-      if (const auto down = registry->cluster().Down(sandbox->live().member)) return *down;
-      if (const auto channel = sandbox->channel()) {
+      const std::string& member = sandbox->live().member;
+      if (const auto down = registry->cluster().Down(member)) {
+        const auto since = registry->cluster().SilentSince(member);
+        if (!channel || (since && !channel->HeardSince(*since))) return *down;
+      }
+      if (channel) {
         auto op = RunOnAgent(host_, channel, request, sink, sandbox->Hook());
         if (op || op.error().code != CSB_E_NO_SANDBOX) return op;
       }

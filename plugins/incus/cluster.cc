@@ -16,7 +16,8 @@ int64_t Milliseconds(const HostRef& host) { return static_cast<int64_t>(host.Now
 
 }  // namespace
 
-Cluster::Cluster(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names)
+Cluster::Cluster(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names,
+                 std::function<void(const std::string& member)> on_silent)
     : host_(host),
       reactor_(reactor),
       engine_(engine),
@@ -42,7 +43,8 @@ Cluster::Cluster(HostRef host, Reactor& reactor, Engine& engine, const Options& 
       .on_back =
           [host](const std::string& member) {
             host.LogInfo("the member " + member + " of the cluster answers again");
-          }});
+          },
+      .on_silent = std::move(on_silent)});
 }
 
 Cluster::~Cluster() {
@@ -85,6 +87,10 @@ Result<Cluster::Making> Cluster::Place(const Limits& limits, const std::string& 
 }
 
 std::optional<Error> Cluster::Down(const std::string& member) const { return members_->Down(member); }
+
+std::optional<Members::Clock::time_point> Cluster::SilentSince(const std::string& member) const {
+  return members_->SilentSince(member);
+}
 
 void Cluster::Suspect(const std::string& member, const std::string& why) {
   if (member.empty() || member == "none") return;

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -28,7 +29,9 @@ namespace csb::incus {
 
 class Cluster {
  public:
-  Cluster(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names);
+  // on_silent: Members::Functions has it; not called once this goes.
+  Cluster(HostRef host, Reactor& reactor, Engine& engine, const Options& options, const Names& names,
+          std::function<void(const std::string& member)> on_silent = nullptr);
   ~Cluster();
 
   // A create that is under way on a member, counted there as long as it lives.
@@ -47,6 +50,7 @@ class Cluster {
   // fixed: the member that has the user's files; "": any.
   Result<Making> Place(const Limits& limits, const std::string& fixed);
   std::optional<Error> Down(const std::string& member) const;
+  std::optional<Members::Clock::time_point> SilentSince(const std::string& member) const;
   void Suspect(const std::string& member, const std::string& why);
   // An error of something on that member: whether it is the member's is seen from the words.
   void Note(const std::string& member, const Error& error);

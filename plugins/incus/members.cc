@@ -24,6 +24,7 @@ struct Suspicion {
 struct Member {
   MemberInfo info;
   bool listed = false;
+  bool online = false;  // by the last list, as far as that can be believed
   MemberLoad load;
   std::optional<Time> load_at;  // of the last attempt
   uint64_t sandboxes = 0, creating = 0;
@@ -164,15 +165,19 @@ void Members::Impl::Apply(std::vector<MemberInfo> list, std::vector<std::string>
   const Time now = Now();
   listed_at = now;
   for (auto& [name, member] : members) member.listed = false;
+  // After an election nobody was heard for a while: nobody could write it down.
+  const bool believed =
+      !std::all_of(list.begin(), list.end(), [](const MemberInfo& m) { return m.status == "Offline"; });
   for (MemberInfo& info : list) {
     if (!IsMember(info.name)) continue;
     Member& member = members[info.name];
     member.listed = true;
     member.info = std::move(info);
+    const bool offline_listed = member.info.status == "Offline";
+    member.online = member.info.online() || (offline_listed && !believed);
     // The cluster needs some seconds to see that one is back, and up to 20 to see that it went.
     const bool trusted = member.answered && now - *member.answered <= kTrust;
-    if (member.info.status == "Offline" && !member.suspicion && !trusted)
-      offline->push_back(member.info.name);
+    if (offline_listed && believed && !member.suspicion && !trusted) offline->push_back(member.info.name);
   }
   std::erase_if(members, [](const auto& entry) {
     const Member& m = entry.second;
@@ -200,7 +205,7 @@ void Members::Impl::ReadLoads() {
     const std::lock_guard lock(mutex);
     const Time now = Now();
     for (const auto& [name, m] : members)
-      if (m.listed && !m.suspicion && m.info.online() && (!m.load_at || now - *m.load_at >= kFresh))
+      if (m.listed && !m.suspicion && m.online && (!m.load_at || now - *m.load_at >= kFresh))
         due.emplace_back(m.load_at.value_or(Time::min()), name);
   }
   std::sort(due.begin(), due.end());
@@ -270,7 +275,7 @@ std::vector<Candidate> Members::Impl::Known() {
     const bool answered = m.answered && now - *m.answered <= kTrust;
     Candidate c;
     c.name = name;
-    c.online = m.info.online() || (m.info.status == "Offline" && answered);
+    c.online = m.online || (m.info.status == "Offline" && answered);
     c.evacuated = m.info.status == "Evacuated";
     c.suspected = m.suspicion.has_value();
     c.groups = m.info.groups;
@@ -299,10 +304,10 @@ void Members::Impl::Suspect(const std::string& name, const std::string& why) {
     const bool again = m.answered && now - *m.answered <= kAgain;
     m.hold = again ? std::min(std::max(m.hold * 2, Limit(2000)), kMostHold) : Limit(0);
     m.suspicion = Suspicion{now, why.substr(0, 200), now + m.hold};
-    if (m.prober != 0) return;  // it is still at it
-    prober = m.prober = next_prober++;
+    if (m.prober == 0) prober = m.prober = next_prober++;  // else one is still at it
   }
-  Ping(name, prober);
+  if (functions.on_silent) Call([&] { functions.on_silent(name); });
+  if (prober != 0) Ping(name, prober);
 }
 
 // True: it was silent and is not any more.
@@ -395,6 +400,13 @@ std::optional<Error> Members::Down(const std::string& member) const {
       "member " + member + " of the cluster does not answer (since " + std::to_string(seconds) +
           " s): sandboxes on it can't be reached; others go on",
       "incus cluster list; it is tried again every few seconds" + (s.why.empty() ? "" : "; " + s.why), true};
+}
+
+std::optional<Members::Clock::time_point> Members::SilentSince(const std::string& member) const {
+  const std::lock_guard lock(impl_->mutex);
+  const auto it = impl_->members.find(member);
+  if (it == impl_->members.end() || !it->second.suspicion) return std::nullopt;
+  return it->second.suspicion->since;
 }
 
 void Members::Suspect(const std::string& member, const std::string& why) { impl_->Suspect(member, why); }

@@ -12,7 +12,8 @@
 // A member is silent from Suspect, or since the cluster calls it offline, until a ping of it succeeds: one
 // ping at a time, each at most kPingLimit, about one a second, however many users wait for it. One whose load
 // can't be read is pinged once before it is called silent. The list of members is read when a create wants a
-// newer one (kFresh) or on Refresh (an event of the cluster), never otherwise. Thread-safe. The functions are
+// newer one (kFresh) or on Refresh (an event of the cluster), never otherwise. One that calls all members
+// offline, whoever gave it too, tells only that the database was out of reach. Thread-safe. The functions are
 // called without a lock held; list, load and ping block and are called on post's threads, list also on that
 // of Reserve and Candidates.
 #pragma once
@@ -51,6 +52,8 @@ class Members {
     std::function<Clock::time_point()> now = [] { return Clock::now(); };
     // A member answers again; on the pinging thread. May be empty.
     std::function<void(const std::string& member)> on_back = nullptr;
+    // One is silent from now on; on the thread of Suspect or of a list. May be empty.
+    std::function<void(const std::string& member)> on_silent = nullptr;
   };
 
   // A create that is under way, counted on its member until this goes.
@@ -82,6 +85,8 @@ class Members {
   // The error for calls to a sandbox on this member while the member does not answer. Of a server outside a
   // cluster ("" or "none") never: that one is the engine.
   std::optional<Error> Down(const std::string& member) const;
+  // Since when that is so. What was heard of a sandbox there later shows that its channel is not concerned.
+  std::optional<Clock::time_point> SilentSince(const std::string& member) const;
   // A request to it hung or was refused for its sake; why: for the message. Once is enough.
   void Suspect(const std::string& member, const std::string& why);
   // It answered just now.

@@ -66,6 +66,7 @@ class MembersTest : public ::testing::Test {
                         std::function<void()> fn) { timers_.emplace(now_ + limit, std::move(fn)); },
         .now = [this] { return now_; },
         .on_back = [this](const std::string& member) { back_.push_back(member); },
+        .on_silent = [this](const std::string& member) { gone_.push_back(member); },
     });
   }
 
@@ -106,7 +107,7 @@ class MembersTest : public ::testing::Test {
   bool list_fails_ = false, post_fails_ = false;
   std::function<void()> during_list_;
   int lists_ = 0;
-  std::vector<std::string> loads_, back_;
+  std::vector<std::string> loads_, back_, gone_;
   std::vector<Members::Clock::time_point> pings_;
   std::deque<std::function<void()>> posted_;
   std::multimap<Members::Clock::time_point, std::function<void()>> timers_;
@@ -197,6 +198,7 @@ TEST_F(MembersTest, ManySilentMembersArePingedAFewAtATime) {
     list_.push_back(Info("x" + std::to_string(i), "Offline"));
     silent_.insert(list_.back().name);
   }
+  list_.push_back(Info("here"));  // who gives the list
   ASSERT_TRUE(members_->Candidates(0s));
   EXPECT_EQ(posted_.size(), Members::kPings + 1) << "and the reading of loads";
   Advance(2min);
@@ -217,6 +219,37 @@ TEST_F(MembersTest, OneThatIsClearedWhileItWaitsDoesNotHoldUpTheRest) {
   Advance(3s);
   EXPECT_EQ(pinged_, (std::set<std::string>{"x0", "x1", "x2", "x3", "x5"}));
   for (int i = 0; i < 6; ++i) EXPECT_FALSE(Down("x" + std::to_string(i))) << i;
+}
+
+// One of them gave it. After an election it takes some seconds until the database knows when whom was heard.
+TEST_F(MembersTest, AListThatCallsAllOfThemOfflineIsNotBelieved) {
+  for (MemberInfo& info : list_) info.status = "Offline";
+  ASSERT_TRUE(members_->Candidates(Limit(0)));
+  EXPECT_FALSE(Down("m1") || Down("m2") || Down("m3"));
+  EXPECT_TRUE(Of("m1").online);
+  EXPECT_TRUE(members_->Reserve({}, 1));
+  Advance(1s);
+  list_[0].status = "Online";
+  ASSERT_TRUE(members_->Candidates(Limit(0)));
+  EXPECT_FALSE(Down("m1"));
+  EXPECT_TRUE(Down("m2") && Down("m3"));
+}
+
+TEST_F(MembersTest, TheBeginningOfSilenceIsToldOnce) {
+  silent_ = {"m2"};
+  EXPECT_FALSE(members_->SilentSince("m2"));
+  const auto began = now_;
+  members_->Suspect("m2", "exec timed out");
+  members_->Suspect("m2", "exec timed out");
+  EXPECT_THAT(gone_, ElementsAre("m2"));
+  EXPECT_EQ(members_->SilentSince("m2"), began);
+  silent_.clear();
+  Advance(5s);
+  EXPECT_FALSE(members_->SilentSince("m2"));
+  silent_ = {"m2"};
+  Advance(1min);
+  members_->Suspect("m2", "exec timed out");
+  EXPECT_THAT(gone_, ElementsAre("m2", "m2"));
 }
 
 TEST_F(MembersTest, OfflineByTheClusterIsSilentUntilItAnswers) {

@@ -24,6 +24,11 @@ constexpr milliseconds kRefillDelay{500};
 constexpr milliseconds kMakingLimit{30'000};
 // From the record of a start to its end.
 constexpr milliseconds kStartingLimit{3'000};
+// Longer than a member that is back hangs in exec (docs/scale.md).
+constexpr std::chrono::seconds kMute{20};
+constexpr std::chrono::minutes kMuteForgotten{10};
+// A member that is doubted for one sandbox's sake alone is believed again before that.
+constexpr milliseconds kDoubted = Members::kMostHold + milliseconds(4'000);
 // No host makes it any more; by the engine's clock and ours.
 constexpr std::chrono::minutes kMadeByNobody{5};
 
@@ -55,10 +60,13 @@ Registry::Registry(HostRef host, Reactor& reactor, Engine& engine, const Options
       host_id_(host_id),
       machine_(machine),
       records_(engine, names),
-      cluster_(host, reactor, engine, options, names),
+      line_(std::make_shared<Lifeline<Registry>>(this)),
+      cluster_(host, reactor, engine, options, names,
+               [line = line_](const std::string& member) {
+                 line->With([&](Registry& registry) { registry.NudgeThoseOn(member); });
+               }),
       launcher_(host, reactor, engine, options, names, host_id, machine),
-      pool_(host, launcher_, engine, cluster_, options, names, host_id),
-      line_(std::make_shared<Lifeline<Registry>>(this)) {
+      pool_(host, launcher_, engine, cluster_, options, names, host_id) {
   pool_.SetLostHandler([line = line_](const SandboxPtr&, Loss) {
     line->With([](Registry& registry) { registry.InBackground([](Registry& r) { r.pool_.Check(); }); });
   });
@@ -101,6 +109,7 @@ void Registry::Keep(const SandboxPtr& sandbox) {
   const std::lock_guard lock(mutex_);
   // It may have ended between the answer and now; Lost then found nothing to forget.
   if (!sandbox->over()) by_user_[sandbox->live().user] = sandbox;
+  mute_.erase(sandbox->live().name);
   if (!sandbox->live().member.empty()) last_member_[sandbox->live().user] = sandbox->live().member;
 }
 
@@ -129,6 +138,13 @@ Sandbox::OnLost Registry::LostHandler() {
   return [line = line_](const SandboxPtr& sandbox, Loss loss) {
     line->With([&](Registry& registry) { registry.Lost(sandbox, loss); });
   };
+}
+
+// What stands may go on: it may be the engine that is mute, or its database, and not the member.
+void Registry::NudgeThoseOn(const std::string& member) {
+  for (const SandboxPtr& sandbox : Attached())
+    if (sandbox->live().member == member)
+      if (const auto channel = sandbox->channel()) channel->Nudge();
 }
 
 // On the reactor's thread.
@@ -303,9 +319,27 @@ Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
                "try again; one that no host makes any more is given up after five minutes", true};
 }
 
+bool Registry::MuteForLong(const std::string& instance) {
+  const std::lock_guard lock(mutex_);
+  const auto now = Clock::now();
+  std::erase_if(mute_, [&](const auto& entry) { return now - entry.second > kMuteForgotten; });
+  return now - mute_.try_emplace(instance, now).first->second > kMute;
+}
+
+std::optional<Error> Registry::DownFor(const Record& record) {
+  auto down = cluster_.Down(record.member);
+  if (!down) return down;
+  // Not just doubted for the sandbox's sake: then it may well be the member that was mute.
+  const auto since = cluster_.SilentSince(record.member);
+  if (!since || Clock::now() - *since <= kDoubted) return down;
+  const std::lock_guard lock(mutex_);
+  mute_.erase(record.instance);
+  return down;
+}
+
 // Null: there is none, and the record, where there is one, names the next.
 Result<std::shared_ptr<Sandbox>> Registry::AttachTo(const Record& record, const std::string& key) {
-  if (const auto down = cluster_.Down(record.member)) return *down;
+  if (auto down = DownFor(record)) return *std::move(down);
   auto info = engine_.Instance(record.instance, kAskLimit);
   if (info && info->Get(kKeyInstallation) != names_.installation()) return NotOurs(info->name);
   if (info && (NeverStarted(*info) || MayBeStarting(*info))) {
@@ -345,7 +379,8 @@ Result<std::shared_ptr<Sandbox>> Registry::AttachTo(const Record& record, const 
   if (!now && now.error().code == CSB_E_NOT_FOUND) return SandboxPtr();
   if (!now) return sandbox.error();
   if (now->status == "Frozen") return Paused(now->name);
-  if (now->alive() && sandbox.error().code == CSB_E_UNAVAILABLE && !record.member.empty()) {
+  if (now->alive() && sandbox.error().code == CSB_E_UNAVAILABLE && !record.member.empty() &&
+      !MuteForLong(record.instance)) {
     // Whether the member or the sandbox is mute is not known yet.
     cluster_.Suspect(record.member, sandbox.error().message);
     return sandbox.error();

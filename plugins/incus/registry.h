@@ -16,6 +16,7 @@
 // Find never blocks; everything else does, for a worker. Thread-safe.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -121,6 +122,10 @@ class Registry {
 
   Sandbox::OnLost LostHandler();
   void Lost(const SandboxPtr& sandbox, Loss loss);
+  void NudgeThoseOn(const std::string& member);
+  // It lives and can't be attached to, and its member answers: whether that is so for too long.
+  bool MuteForLong(const std::string& instance);
+  std::optional<Error> DownFor(const Record& record);
   void Keep(const SandboxPtr& sandbox);
   void Forget(const SandboxPtr& sandbox);
   Result<std::string> AllowedImage(const json::Value& payload) const;
@@ -132,13 +137,14 @@ class Registry {
   const Names& names_;
   const std::string host_id_, machine_;
   Records records_;
+  const std::shared_ptr<Lifeline<Registry>> line_;
   Cluster cluster_;
   Launcher launcher_;
   Pool pool_;
-  const std::shared_ptr<Lifeline<Registry>> line_;
   mutable std::mutex mutex_;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
   LostSandboxes<Sandbox> lost_;
+  std::map<std::string, std::chrono::steady_clock::time_point> mute_;  // instances, since when
   std::map<std::string, std::string, std::less<>> last_member_;  // of users whose sandboxes were attached
   Reactor::TimerId refill_ = 0;
 };

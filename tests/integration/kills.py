@@ -9,6 +9,7 @@ cut off may be there or not, and nothing else may.
         mode, make = "docker", OwnEngine
         def pools(self, root): …
 """
+import collections
 import http.client
 import os
 import random
@@ -68,6 +69,7 @@ class Client(threading.Thread):
         self.maybe = {user: set() for user in self.users}
         self.purged = {user: False for user in self.users}
         self.wrong, self.counts, self.over = [], {}, threading.Event()
+        self.causes = collections.Counter()  # what those were told who were refused
 
     def run(self):
         n = 0
@@ -94,6 +96,7 @@ class Client(threading.Thread):
         self.counts[status] = self.counts.get(status, 0) + 1
         if status == 200:
             return answer
+        self.causes[f"{status} {answer.get('error')}".replace(user, "USER")] += 1
         if not answer.get("error") or not answer.get("code"):
             self.wrong.append(f"{method} {user}{path}: {status} without a cause: {answer}")
         elif status not in PASSING and answer["code"] not in self.codes:
