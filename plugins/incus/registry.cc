@@ -24,11 +24,12 @@ constexpr milliseconds kRefillDelay{500};
 constexpr milliseconds kMakingLimit{30'000};
 // From the record of a start to its end.
 constexpr milliseconds kStartingLimit{3'000};
-// Longer than a member that is back hangs in exec (docs/scale.md).
-constexpr std::chrono::seconds kMute{20};
-constexpr std::chrono::minutes kMuteForgotten{10};
 // A member that is doubted for one sandbox's sake alone is believed again before that.
 constexpr milliseconds kDoubted = Members::kMostHold + milliseconds(4'000);
+// One whose network is back hangs in exec for 13 s (docs/scale.md), and for one more attempt.
+constexpr milliseconds kMute = kDoubted + milliseconds(20'000);
+// Between two attempts: longer says nothing of what was in between.
+constexpr milliseconds kMuteForgotten{60'000};
 // No host makes it any more; by the engine's clock and ours.
 constexpr std::chrono::minutes kMadeByNobody{5};
 
@@ -322,8 +323,10 @@ Result<bool> Registry::AwaitMade(const InstanceInfo& info) {
 bool Registry::MuteForLong(const std::string& instance) {
   const std::lock_guard lock(mutex_);
   const auto now = Clock::now();
-  std::erase_if(mute_, [&](const auto& entry) { return now - entry.second > kMuteForgotten; });
-  return now - mute_.try_emplace(instance, now).first->second > kMute;
+  std::erase_if(mute_, [&](const auto& entry) { return now - entry.second.last > kMuteForgotten; });
+  Mute& mute = mute_.try_emplace(instance, Mute{now, now}).first->second;
+  mute.last = now;
+  return now - mute.first > kMute;
 }
 
 std::optional<Error> Registry::DownFor(const Record& record) {

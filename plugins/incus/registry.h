@@ -144,7 +144,10 @@ class Registry {
   mutable std::mutex mutex_;
   std::map<std::string, SandboxPtr, std::less<>> by_user_;
   LostSandboxes<Sandbox> lost_;
-  std::map<std::string, std::chrono::steady_clock::time_point> mute_;  // instances, since when
+  struct Mute {
+    std::chrono::steady_clock::time_point first, last;  // failed attempts
+  };
+  std::map<std::string, Mute> mute_;                             // instances that could not be attached to
   std::map<std::string, std::string, std::less<>> last_member_;  // of users whose sandboxes were attached
   Reactor::TimerId refill_ = 0;
 };

@@ -334,7 +334,7 @@ class Loss(Case):
             def until_it_is_made_anew():
                 status, answer = service.call("POST", "mute", "/shell", {"command": "cat file"})
                 self.assertEqual((status, answer["code"]), (500, "gone"), answer)
-                return self.again(service, "mute", 90)
+                return self.again(service, "mute", 120)
             refused, n = 0, 0
             with concurrent.futures.ThreadPoolExecutor(1) as threads:
                 anew = threads.submit(until_it_is_made_anew)
