@@ -245,8 +245,8 @@ class Loss(Case):
     def test_a_member_that_is_cut_off_for_a_while(self):
         with self.host() as service:
             good = self.load(service, 10, lambda: self.cut(self.follower()))
-            # Users on other members are served on, once the cluster knows.
-            self.assertGreater(good[-1] - good[len(good) // 2], 10, f"answers by the second: {good}")
+            # Users on other members are served on, once the cluster knows; few, as each client waits for its creates too.
+            self.assertGreater(good[-1] - good[len(good) // 2], 5, f"answers by the second: {good}")
 
     def leader(self):
         members = self.engine.do("GET", "/1.0/cluster/members?recursion=1")
