@@ -11,9 +11,6 @@
 namespace csb::host {
 namespace {
 
-// A failure that took longer is not to be met by each call.
-constexpr std::chrono::milliseconds kWorthSparing{500};
-
 enum class Kind { kSandbox, kControl, kStatus, kLocal, kRefused };
 
 Kind KindOf(uint32_t op) {
@@ -413,7 +410,7 @@ bool Service::Core::OnBackendDone(const OpPtr& op, csb_outcome& outcome) {
       if (current) MarkAbsent(user);
     } else if (outcome.code == CSB_E_UNAVAILABLE) {
       // Its channel does not go on, either. A refusal at once costs nobody anything, and may soon be over.
-      if (Timers::Clock::now() - op->started > kWorthSparing)
+      if (Timers::Clock::now() - op->started > options.breaker_patience)
         user.spared = backends[static_cast<size_t>(backend)]->breaker.openings();
     } else if (outcome.code == CSB_OK) {
       if (RunsCode(op->op)) ++user.execution_count;

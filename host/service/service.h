@@ -58,6 +58,9 @@ struct ServiceOptions {
   std::chrono::milliseconds adopt_deadline{5000};  // how long users wait for a backend's first list
   std::chrono::milliseconds breaker_open{10000};
   std::chrono::milliseconds breaker_trust{1000};  // how long failures count for less than a good probe
+  // A failed call in an open sandbox that took longer is not to be met by each while the backend is left
+  // alone.
+  std::chrono::milliseconds breaker_patience{500};
   int breaker_failures = 3;
   std::chrono::milliseconds record_flush{5000};
   GuardTimes guard;

@@ -373,8 +373,7 @@ Result<std::shared_ptr<Sandbox>> Launcher::Connect(std::shared_ptr<Sandbox> sand
   const Limits limits = live.limits;
   const ChannelKind kind = live.channel;
   if (kind == ChannelKind::kExec) {
-    // Behind a socket of this machine nothing falls silent but a frozen instance.
-    if (!Local() || !live.member.empty()) sandbox->set_silence(kSilence);
+    if (WatchesSilence(!live.member.empty())) sandbox->set_silence(kSilence);
     auto opened =
         ExecStream::Open(reactor_, engine_.http(), options_.remote.project, name,
                          {kAgentInside, "--connect", kBridgesInside, "--host-id", "host-" + host_id_}, limit);

@@ -75,6 +75,8 @@ class Launcher {
   Result<std::string> ToolsDigest() { return tools_.Digest(); }
   const std::string& machine() const { return machine_; }
   bool Local() const { return !engine_.http().endpoint().unix_socket.empty(); }
+  // Of sessions: behind a socket of this machine nothing falls silent but a frozen instance.
+  bool WatchesSilence(bool clustered) const { return !Local() || clustered; }
 
  private:
   Result<std::shared_ptr<Sandbox>> LaunchOn(ChannelKind channel, const ResolvedImage& image,

@@ -73,9 +73,8 @@ void LookAround(const Options& options, Engine& engine, Launcher& launcher, Find
   auto channel = launcher.Channel();
   if (!channel) return f.Fail(channel.error());
   f.channel = *channel == ChannelKind::kSocket ? "socket" : "exec";
-  // A session through a server that hangs is noticed only where silence is looked for (Launcher::Connect).
-  const bool local = !engine.http().endpoint().unix_socket.empty();
-  f.own_channel = *channel == ChannelKind::kSocket || !local || f.server.clustered;
+  // A session through a server that hangs is noticed only where silence is looked for.
+  f.own_channel = *channel == ChannelKind::kSocket || launcher.WatchesSilence(f.server.clustered);
 }
 
 Findings Look(const Options& options, Engine& engine, Launcher& launcher) {
